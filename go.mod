@@ -1,0 +1,3 @@
+module plexlink.dev/operator
+
+go 1.26.0
