@@ -1,0 +1,306 @@
+package plex
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// text is a string, number or bool read as a string; null is "".
+type text string
+
+func (t *text) UnmarshalJSON(b []byte) error {
+	switch b[0] {
+	case '{', '[':
+		return errors.New("want a string")
+	case '"':
+		return json.Unmarshal(b, (*string)(t))
+	case 'n':
+		*t = ""
+	default:
+		*t = text(b)
+	}
+	return nil
+}
+
+// flag is a bool that may also come as 0, 1, "0", "1", "true" or "false"; null and "" are false.
+type flag bool
+
+func (f *flag) UnmarshalJSON(b []byte) error {
+	var t text
+	if err := t.UnmarshalJSON(b); err != nil {
+		return err
+	}
+	if t == "" {
+		*f = false
+		return nil
+	}
+	v, err := strconv.ParseBool(string(t))
+	if err != nil {
+		return errors.New("want a bool")
+	}
+	*f = flag(v)
+	return nil
+}
+
+// number is an integer that may also come as a string or with a fraction, which is dropped; null and "" are 0.
+type number int
+
+func (n *number) UnmarshalJSON(b []byte) error {
+	var t text
+	if err := t.UnmarshalJSON(b); err != nil {
+		return err
+	}
+	if t == "" {
+		*n = 0
+		return nil
+	}
+	v, err := strconv.ParseFloat(string(t), 64)
+	if err != nil || math.IsNaN(v) || math.Abs(v) > math.MaxInt32 {
+		return errors.New("want a number")
+	}
+	*n = number(v)
+	return nil
+}
+
+// unmarshal decodes JSON that starts with the given bracket. Its errors name what was wanted but quote nothing.
+func unmarshal(body []byte, bracket byte, into any) error {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 || body[0] != bracket || json.Unmarshal(body, into) != nil {
+		return errors.New("the answer is not the JSON it should be")
+	}
+	return nil
+}
+
+const (
+	defaultPINLife = 15 * time.Minute // what plex.tv gives a PIN, for an answer that does not say
+	maxPINLife     = 24 * time.Hour
+)
+
+func decodePIN(body []byte) (PIN, error) {
+	var wire struct {
+		ID        text   `json:"id"`
+		Code      text   `json:"code"`
+		QR        text   `json:"qr"`
+		ExpiresIn number `json:"expiresIn"`
+	}
+	if err := unmarshal(body, '{', &wire); err != nil {
+		return PIN{}, err
+	}
+	// The id becomes part of a path and the code of a URL and a message for people.
+	if !isPlain(string(wire.ID)) || !isPlain(string(wire.Code)) {
+		return PIN{}, errors.New("the answer holds no usable PIN")
+	}
+	life := min(time.Duration(wire.ExpiresIn)*time.Second, maxPINLife)
+	if life <= 0 {
+		life = defaultPINLife
+	}
+	pin := PIN{ID: Sensitive(wire.ID), Code: string(wire.Code), ExpiresIn: life}
+	// The QR URL is public; one that carries the id would not be.
+	if qr, err := parseBase(string(wire.QR)); err == nil && !strings.Contains(qr.String(), string(wire.ID)) {
+		pin.QRURL = qr.String()
+	}
+	return pin, nil
+}
+
+// isPlain reports whether s is a word of ASCII letters, digits, '-' and '_'.
+func isPlain(s string) bool {
+	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
+	})
+}
+
+// decodeAuthToken reads a poll's authToken and nothing else, so that no other field's drift can hide a token. It is ""
+// while the PIN is pending.
+func decodeAuthToken(body []byte) (Sensitive, error) {
+	var wire struct {
+		AuthToken string `json:"authToken"`
+	}
+	if err := unmarshal(body, '{', &wire); err != nil {
+		return "", err
+	}
+	if !isToken(wire.AuthToken) {
+		return "", errors.New("the answer holds no usable token")
+	}
+	return Sensitive(wire.AuthToken), nil
+}
+
+// isToken reports whether s can be sent in a header as it is; "" can.
+func isToken(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+func decodeAccount(body []byte) (Account, error) {
+	var wire struct {
+		Username text `json:"username"`
+		Title    text `json:"title"`
+		UUID     text `json:"uuid"`
+	}
+	if err := unmarshal(body, '{', &wire); err != nil {
+		return Account{}, err
+	}
+	name := wire.Username
+	if name == "" { // managed users have a title only
+		name = wire.Title
+	}
+	if name == "" && wire.UUID == "" {
+		return Account{}, errors.New("the answer holds no account")
+	}
+	return Account{Username: clip(string(name)), UUID: clip(string(wire.UUID))}, nil
+}
+
+func decodePong(body []byte) error {
+	var wire struct {
+		Pong flag `json:"pong"`
+	}
+	if err := unmarshal(body, '{', &wire); err != nil {
+		return err
+	}
+	if !wire.Pong {
+		return errors.New("the answer is not a pong")
+	}
+	return nil
+}
+
+// decodeServers reads the servers among the account's devices. Of the others it reads no more than that they are none.
+func decodeServers(body []byte) ([]Server, error) {
+	var devices []json.RawMessage
+	if err := unmarshal(body, '[', &devices); err != nil {
+		return nil, err
+	}
+	var servers []Server
+	for _, device := range devices {
+		var kind struct {
+			Provides text `json:"provides"`
+		}
+		if err := unmarshal(device, '{', &kind); err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(strings.Split(string(kind.Provides), ","), isServer) {
+			continue
+		}
+		server, err := decodeServer(device)
+		if err != nil {
+			return nil, fmt.Errorf("a server in the list: %w", err)
+		}
+		servers = append(servers, server)
+	}
+	return servers, nil
+}
+
+func isServer(provides string) bool { return strings.TrimSpace(provides) == "server" }
+
+func decodeServer(body []byte) (Server, error) {
+	var wire struct {
+		Name             text   `json:"name"`
+		ClientIdentifier text   `json:"clientIdentifier"`
+		ProductVersion   text   `json:"productVersion"`
+		Owned            flag   `json:"owned"`
+		SourceTitle      text   `json:"sourceTitle"`
+		AccessToken      string `json:"accessToken"`
+		HTTPSRequired    flag   `json:"httpsRequired"`
+		Connections      []struct {
+			Protocol text   `json:"protocol"`
+			Address  text   `json:"address"`
+			Port     number `json:"port"`
+			URI      text   `json:"uri"`
+			Local    flag   `json:"local"`
+			Relay    flag   `json:"relay"`
+			IPv6     flag   `json:"IPv6"`
+		} `json:"connections"`
+	}
+	if err := unmarshal(body, '{', &wire); err != nil {
+		return Server{}, err
+	}
+	if id := string(wire.ClientIdentifier); id == "" || clip(id) != id || !isToken(id) || !isToken(wire.AccessToken) {
+		return Server{}, errors.New("its identifier or token is not usable")
+	}
+	server := Server{
+		Name:              clip(string(wire.Name)),
+		MachineIdentifier: string(wire.ClientIdentifier),
+		Version:           clip(string(wire.ProductVersion)),
+		Owned:             bool(wire.Owned),
+		SourceTitle:       clip(string(wire.SourceTitle)),
+		AccessToken:       Sensitive(wire.AccessToken),
+		HTTPSRequired:     bool(wire.HTTPSRequired),
+	}
+	for _, c := range wire.Connections {
+		server.Connections = append(server.Connections, Connection{
+			Protocol: string(c.Protocol),
+			Address:  string(c.Address),
+			Port:     int(c.Port),
+			URI:      string(c.URI),
+			Local:    bool(c.Local),
+			Relay:    bool(c.Relay),
+			IPv6:     bool(c.IPv6),
+		})
+	}
+	return server, nil
+}
+
+// clip bounds a name or version that will be shown in a status.
+func clip(s string) string {
+	const limit = 255
+	if len(s) <= limit {
+		return s
+	}
+	end := limit
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
+}
+
+type apiError struct {
+	Code    number `json:"code"`
+	Message text   `json:"message"`
+}
+
+type apiErrors []apiError
+
+func (e apiErrors) has(code number) bool {
+	return slices.ContainsFunc(e, func(e apiError) bool { return e.Code == code })
+}
+
+func (e apiErrors) says(message string) bool {
+	return slices.ContainsFunc(e, func(e apiError) bool { return strings.EqualFold(string(e.Message), message) })
+}
+
+// decodeErrors reads the error bodies of plex.tv, {"errors":[…]}, {"error":"…"} and <errors>; nil for anything else.
+func decodeErrors(body []byte) apiErrors {
+	var wire struct {
+		Errors apiErrors `json:"errors"`
+		Error  text      `json:"error"`
+	}
+	if unmarshal(body, '{', &wire) == nil {
+		if len(wire.Errors) == 0 && wire.Error != "" {
+			return apiErrors{{Message: wire.Error}}
+		}
+		return wire.Errors
+	}
+	var doc struct {
+		XMLName xml.Name `xml:"errors"`
+		Errors  []struct {
+			Code    string `xml:"code,attr"`
+			Message string `xml:"message,attr"`
+			Text    string `xml:",chardata"`
+		} `xml:"error"`
+	}
+	if xml.Unmarshal(body, &doc) != nil {
+		return nil
+	}
+	var errs apiErrors
+	for _, e := range doc.Errors {
+		code, _ := strconv.Atoi(e.Code) // older endpoints give none
+		errs = append(errs, apiError{Code: number(code), Message: text(e.Message + strings.TrimSpace(e.Text))})
+	}
+	return errs
+}

@@ -1,0 +1,97 @@
+package plex
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+var (
+	errOther   = errors.New("it does not answer like this media server")
+	errRefused = errors.New("it refuses the token")
+)
+
+// identity is what a media server tells anybody about itself.
+type identity struct {
+	machineIdentifier string
+	version           string
+}
+
+// identify asks who answers at the URL. It sends neither the token nor anything of the device: nobody knows yet who
+// will read it.
+func (p *Prober) identify(ctx context.Context, base string) (identity, error) {
+	a, err := p.ask(ctx, "identity", base, "/identity", Device{}, "")
+	switch {
+	case err != nil:
+		return identity{}, err
+	case a.status == http.StatusNotFound:
+		return identity{}, errOther
+	case a.status != http.StatusOK:
+		return identity{}, fmt.Errorf("HTTP %d", a.status)
+	}
+	return decodeIdentity(a.body)
+}
+
+// checkToken asks the server, which has to be identified already, whether it accepts the token.
+func (p *Prober) checkToken(ctx context.Context, d Device, base string, token Sensitive) error {
+	if token == "" {
+		return fmt.Errorf("%w: there is none for it", errRefused)
+	}
+	a, err := p.ask(ctx, "sections", base, "/library/sections", d, token)
+	switch {
+	case err != nil:
+		return err
+	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden:
+		return errRefused
+	case a.status != http.StatusOK:
+		return fmt.Errorf("HTTP %d", a.status)
+	}
+	return nil
+}
+
+// ask makes one request to a media server. The device is named only together with a token.
+func (p *Prober) ask(ctx context.Context, endpoint, base, path string, d Device, token Sensitive) (answer, error) {
+	u, err := parseBase(base)
+	if err != nil {
+		return answer{}, err
+	}
+	ctx, cancel := context.WithTimeout(withEndpoint(ctx, endpoint), p.timeout())
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String()+path, nil)
+	if err != nil {
+		return answer{}, err
+	}
+	if token != "" {
+		d.describe(req.Header)
+		req.Header.Set("X-Plex-Token", token.Reveal())
+	}
+	return exchange(p.transport(), req, d.ClientIdentifier, token)
+}
+
+// decodeIdentity reads the JSON or XML form of /identity.
+func decodeIdentity(body []byte) (identity, error) {
+	var wire struct {
+		MediaContainer struct {
+			MachineIdentifier text `json:"machineIdentifier"`
+			Version           text `json:"version"`
+		}
+	}
+	var doc struct {
+		XMLName           xml.Name `xml:"MediaContainer"`
+		MachineIdentifier string   `xml:"machineIdentifier,attr"`
+		Version           string   `xml:"version,attr"`
+	}
+	id := identity{}
+	if unmarshal(body, '{', &wire) == nil {
+		id = identity{string(wire.MediaContainer.MachineIdentifier), string(wire.MediaContainer.Version)}
+	} else if xml.Unmarshal(body, &doc) == nil {
+		id = identity{doc.MachineIdentifier, doc.Version}
+	}
+	if id.machineIdentifier == "" {
+		return identity{}, errOther
+	}
+	id.version = clip(id.version)
+	return id, nil
+}

@@ -1,0 +1,94 @@
+package plex
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Selector says which server is meant; at most one of the fields is set.
+type Selector struct {
+	Name              string // case does not matter
+	MachineIdentifier string
+}
+
+// ServerNotFoundError says that the account has no server that the selector means.
+type ServerNotFoundError struct {
+	Selector Selector
+	Servers  []Server // what there is
+}
+
+// ServerAmbiguousError says that several servers match.
+type ServerAmbiguousError struct {
+	Selector Selector
+	Servers  []Server // those that match
+}
+
+// SelectServer chooses by name, which must be unique, or by machine identifier. Without either it chooses the only
+// owned server, else the only server. Its errors are [*ServerNotFoundError] and [*ServerAmbiguousError].
+func SelectServer(servers []Server, sel Selector) (Server, error) {
+	var matches []Server
+	for _, s := range servers {
+		if (sel.MachineIdentifier == "" || s.MachineIdentifier == sel.MachineIdentifier) &&
+			(sel.Name == "" || strings.EqualFold(s.Name, sel.Name)) {
+			matches = append(matches, s)
+		}
+	}
+	if sel == (Selector{}) {
+		owned := slices.DeleteFunc(slices.Clone(matches), func(s Server) bool { return !s.Owned })
+		if len(owned) > 0 {
+			matches = owned
+		}
+	}
+	switch len(matches) {
+	case 0:
+		return Server{}, &ServerNotFoundError{Selector: sel, Servers: servers}
+	case 1:
+		return matches[0], nil
+	default:
+		return Server{}, &ServerAmbiguousError{Selector: sel, Servers: matches}
+	}
+}
+
+// Error says what is missing and what can be set instead.
+func (e *ServerNotFoundError) Error() string {
+	switch {
+	case len(e.Servers) == 0:
+		return "the account has no Plex Media Server: claim one for it, or link another account"
+	case e.Selector.Name != "":
+		return fmt.Sprintf("no server is named %q: %s", clip(e.Selector.Name), choice(e.Servers))
+	default:
+		return fmt.Sprintf("no server has the machine identifier %q: %s",
+			clip(e.Selector.MachineIdentifier), choice(e.Servers))
+	}
+}
+
+// Error says how many match and what to set.
+func (e *ServerAmbiguousError) Error() string {
+	if e.Selector.Name != "" {
+		return fmt.Sprintf("%d servers are named %q: %s", len(e.Servers), clip(e.Selector.Name), choice(e.Servers))
+	}
+	return fmt.Sprintf("%d servers match: %s", len(e.Servers), choice(e.Servers))
+}
+
+// choice says which values tell the servers apart, sorted and bounded: names where they can, else identifiers.
+func choice(servers []Server) string {
+	const shown = 10
+	var names, identifiers []string
+	folded := map[string]bool{}
+	for _, s := range servers {
+		names = append(names, fmt.Sprintf("%q", s.Name))
+		identifiers = append(identifiers, fmt.Sprintf("%q (%q)", s.MachineIdentifier, s.Name))
+		folded[strings.ToLower(s.Name)] = true
+	}
+	field, values := "name", names
+	if len(folded) < len(servers) || folded[""] {
+		field, values = "machineIdentifier", identifiers
+	}
+	slices.Sort(values)
+	more := ""
+	if n := len(values) - shown; n > 0 {
+		values, more = values[:shown], fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Sprintf("set spec.server.%s to one of: %s%s", field, strings.Join(values, ", "), more)
+}

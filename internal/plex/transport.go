@@ -1,0 +1,48 @@
+package plex
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	// Public roots for images without a certificate store; a store that exists wins.
+	_ "golang.org/x/crypto/x509roots/fallback"
+)
+
+// TransportOptions configure [NewTransport].
+type TransportOptions struct {
+	// Deny lists networks that are never dialled, see [DefaultDeny]; nil denies nothing. With Proxy it guards the way
+	// to the proxy only.
+	Deny []netip.Prefix
+	// RootCAs is the complete set of trusted roots; nil: the system's, or Mozilla's where the system has none. To
+	// trust a private authority as well, append it to a copy of the system's pool.
+	RootCAs *x509.CertPool
+	// DialContext replaces the dialer, and with it the guard of Deny.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Proxy uses the proxy of the environment. Not for media servers: a proxy is another place to look from.
+	Proxy bool
+}
+
+// NewTransport makes a transport for a [Client] or a [Prober]. Connections are kept open for a short while.
+func NewTransport(o TransportOptions) *http.Transport {
+	t := &http.Transport{
+		DialContext:            o.DialContext,
+		TLSClientConfig:        &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2:      true, // a transport with its own dialer or TLS settings would not
+		MaxIdleConns:           100,
+		MaxIdleConnsPerHost:    2,
+		IdleConnTimeout:        30 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	if o.DialContext == nil {
+		t.DialContext = (&net.Dialer{ControlContext: denying(o.Deny)}).DialContext
+	}
+	if o.Proxy {
+		t.Proxy = http.ProxyFromEnvironment
+	}
+	return t
+}
