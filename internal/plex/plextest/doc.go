@@ -1,0 +1,25 @@
+// Package plextest simulates plex.tv and Plex Media Servers over real HTTP and HTTPS on loopback, in the manner of
+// net/http/httptest: a Simulator is a value that is started, steered and closed. It holds no global state and
+// everything in it is safe for concurrent use.
+//
+//	sim := plextest.New(plextest.Options{})
+//	defer sim.Close()
+//	alice := sim.AddAccount("alice")
+//	sim.AddServer(plextest.Server{Name: "My Plex Server", Owner: alice})
+//	// … the program under test mints a PIN at sim.URL …
+//	err := sim.Link(code, alice) // the person enters it
+//
+// It behaves as plex.tv and media servers were recorded to behave, warts included: short-lived claimed PINs, XML
+// without an Accept header, explicit nulls, fields whose type drifts from one answer to the next. Faults can be
+// ordered per endpoint, every request is recorded, and Network plays a LAN whose addresses are dead, foreign or real.
+//
+// PINs and tokens live by Options.Clock. Delays are of real time, because the sockets that wait for them are; for
+// the same reason a Simulator is of no use inside a testing/synctest bubble.
+//
+// # Not promised
+//
+// Passwords, two-factor sign-in, the Auth App that takes strong PINs, signed device tokens (JWT), Plex Home, QR images,
+// claiming of servers, media, and plex.tv's own rate limits (order a Fault with Status 429) are not simulated. Where
+// nothing is known of Plex's behaviour it does the plausible thing, which may be wrong. The link page asks for no
+// password: never serve it to others.
+package plextest

@@ -1,0 +1,116 @@
+package plextest
+
+import (
+	"bytes"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Fault is something that goes wrong with the next requests to an endpoint. Its fields combine; those that are zero
+// leave the true answer as it is.
+type Fault struct {
+	Endpoint Endpoint
+	Server   string // only at the media server of this name; empty: wherever the endpoint is
+	Times    int    // how many requests it hits: 0 is once, -1 is until ClearFaults
+
+	Delay      time.Duration // before anything else, in real time
+	Drop       bool          // the connection is cut, the request has no effect
+	DropAnswer bool          // the request has its effect, then the connection is cut
+
+	Status     int         // this status instead of the true answer
+	Code       int         // plex.tv's error code in the body; 0: at plex.tv the usual one of 400, 401, 404, 429, else an HTML page
+	Body       string      // this body instead of the usual one; with Status 200 if Status is 0
+	RedirectTo string      // a redirect to this URL; with Status 302 if Status is 0
+	Header     http.Header // set over those of the answer
+	SlowBody   time.Duration
+	HugeBody   int64 // so many blanks as body, with Status 200 if Status is 0
+}
+
+// Fault orders a fault. Faults of the same endpoint strike one after the other, in the order they came.
+func (s *Simulator) Fault(f Fault) {
+	if f.Times == 0 {
+		f.Times = 1
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = append(s.faults, &f)
+}
+
+// ClearFaults cancels all faults.
+func (s *Simulator) ClearFaults() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
+}
+
+// nextFault takes the fault that is to strike now. The zero Fault does nothing.
+func (s *Simulator) nextFault(server string, endpoint Endpoint) Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.faults, func(f *Fault) bool {
+		return f.Endpoint == endpoint && (f.Server == "" || f.Server == server)
+	})
+	if i < 0 {
+		return Fault{}
+	}
+	f := s.faults[i]
+	if f.Times > 0 {
+		f.Times--
+	}
+	if f.Times == 0 {
+		s.faults = slices.Delete(s.faults, i, i+1)
+	}
+	return *f
+}
+
+// usualCodes are what plex.tv puts into the body with a status.
+var usualCodes = map[int]int{
+	http.StatusBadRequest:      codeNoClientIdentifier,
+	http.StatusUnauthorized:    codeInvalidToken,
+	http.StatusNotFound:        codePINNotFound,
+	http.StatusTooManyRequests: codeRateLimit,
+}
+
+// answer is what the fault puts in place of the true answer, if it does.
+func (f Fault) answer(server string, c *call) (a answer, replaced bool) {
+	code := f.Code
+	if code == 0 && server == plexTVName {
+		code = usualCodes[f.Status]
+	}
+	switch {
+	case f.RedirectTo != "":
+		a = htmlPage(orDefault(f.Status, http.StatusFound))
+		a.header.Set("Location", f.RedirectTo)
+	case f.Body != "":
+		a = answer{status: orDefault(f.Status, http.StatusOK), header: http.Header{}, body: []byte(f.Body)}
+	case f.Status == 0:
+		return answer{}, false
+	case code != 0:
+		a = c.plexError(f.Status, code)
+	default:
+		a = htmlPage(f.Status)
+	}
+	return a, true
+}
+
+func orDefault(status, otherwise int) int {
+	if status == 0 {
+		return otherwise
+	}
+	return status
+}
+
+// writeHuge sends blanks, which a JSON decoder skips for as long as they come.
+func writeHuge(w http.ResponseWriter, f Fault) {
+	for name, values := range f.Header {
+		w.Header()[http.CanonicalHeaderKey(name)] = values
+	}
+	w.WriteHeader(orDefault(f.Status, http.StatusOK))
+	blanks := bytes.Repeat([]byte(" "), 64<<10)
+	for left := f.HugeBody; left > 0; left -= int64(len(blanks)) {
+		if _, err := w.Write(blanks[:min(left, int64(len(blanks)))]); err != nil {
+			return
+		}
+	}
+}

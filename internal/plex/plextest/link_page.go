@@ -1,0 +1,73 @@
+package plextest
+
+import (
+	"bytes"
+	_ "embed"
+	"html/template"
+	"net/http"
+	"strings"
+)
+
+//go:embed link.html
+var linkHTML string
+
+var linkTemplate = template.Must(template.New("link").Parse(linkHTML))
+
+// linkView is what the link page shows.
+type linkView struct {
+	Accounts []*Account
+	Account  string // chosen username
+	Code     string
+	Linked   *PIN   // the PIN that has just been accepted
+	Error    string // why it was not
+}
+
+func (s *Simulator) showLinkPage(c *call) answer {
+	return s.linkPage(http.StatusOK, linkView{Code: c.FormValue("pin")})
+}
+
+func (s *Simulator) submitLinkPage(c *call) answer {
+	view := linkView{Code: strings.TrimSpace(c.FormValue("pin")), Account: c.FormValue("account")}
+	account := s.account(view.Account)
+	switch {
+	case account == nil:
+		view.Error = "Choose the account that the device shall be linked to."
+	case view.Code == "":
+		view.Error = "Enter the PIN that your device shows."
+	default:
+		pin, err := s.claim(view.Code, account)
+		if err != nil {
+			view.Error = "This PIN was not accepted: it is mistyped, has expired or was used before. " +
+				"It has 4 characters. Ask your device for a new one if it is the one it shows."
+			break
+		}
+		return s.linkPage(http.StatusOK, linkView{Account: view.Account, Linked: &pin})
+	}
+	return s.linkPage(http.StatusUnprocessableEntity, view)
+}
+
+func (s *Simulator) account(username string) *Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.accounts {
+		if a.Username == username {
+			return a
+		}
+	}
+	return nil
+}
+
+func (s *Simulator) linkPage(status int, view linkView) answer {
+	s.mu.Lock()
+	view.Accounts = s.accounts
+	s.mu.Unlock()
+	var b bytes.Buffer
+	if err := linkTemplate.Execute(&b, view); err != nil {
+		panic(err)
+	}
+	return answer{status: status, body: b.Bytes(), header: http.Header{
+		"Content-Type":            {"text/html; charset=utf-8"},
+		"Content-Security-Policy": {"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"},
+		"Cache-Control":           {"no-store"},
+	}}
+}

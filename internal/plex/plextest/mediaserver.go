@@ -1,0 +1,220 @@
+package plextest
+
+import (
+	"cmp"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Server says what a media server is like. The zero value is an unclaimed stranger that nobody can sign in to.
+type Server struct {
+	Name       string
+	Owner      *Account   // nil: a foreign server, in nobody's list
+	SharedWith []*Account // accounts of others who may use it
+
+	HTTPSRequired bool
+	Connections   []Connection // advertised verbatim; nil: its own true address, local
+	Version       string       // default 1.43.0.1234
+
+	Delay                    time.Duration // before every answer, in real time
+	Hangs                    bool          // takes connections and never answers
+	ClaimedMachineIdentifier string        // a lie: what it says at /identity instead of the truth
+
+	// Fixed once the server has been added:
+	MachineIdentifier string // default random
+	PathPrefix        string // serves below this path only, as behind a reverse proxy: /plex
+	ListenAddr        string // default: a free port of 127.0.0.1
+}
+
+// MediaServer is a running media server. Like a real one it serves http and https on the same port.
+type MediaServer struct {
+	Name              string // as it was added
+	MachineIdentifier string
+	Addr              string // host:port it listens on
+	URL               string // http, with the PathPrefix
+	HTTPSURL          string // the same over https, with a certificate of Simulator.CertPool
+
+	sim       *Simulator
+	hash      string // the part of its https names that is its own
+	createdAt time.Time
+	server    Server // guarded by sim.mu
+
+	mu   sync.Mutex
+	http *http.Server // nil: stopped
+}
+
+// AddServer starts a media server. It panics when it cannot listen, with the error of net.Listen.
+func (s *Simulator) AddServer(o Server) *MediaServer {
+	o.Version = cmp.Or(o.Version, "1.43.0.1234")
+	o.MachineIdentifier = cmp.Or(o.MachineIdentifier, hexText(20))
+	o.PathPrefix = strings.TrimRight(o.PathPrefix, "/")
+	l := listen(o.ListenAddr)
+	addr := reachable(l)
+	m := &MediaServer{
+		Name: o.Name, MachineIdentifier: o.MachineIdentifier, Addr: addr, URL: "http://" + addr + o.PathPrefix,
+		HTTPSURL: "https://" + addr + o.PathPrefix, sim: s, hash: hexText(16), createdAt: s.clock.Now(), server: o,
+	}
+	m.serve(l)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.servers = append(s.servers, m)
+	return m
+}
+
+// DirectName is the name that the server's certificate has for one of its addresses, in the manner of plex.direct. It
+// resolves nowhere but in a Network.
+func (m *MediaServer) DirectName(address string) string {
+	return strings.NewReplacer(".", "-", ":", "-").Replace(address) + "." + m.hash + directDomain
+}
+
+// Update changes the server: rename it, share it, let it hang. It sets its fields within change.
+func (m *MediaServer) Update(change func(*Server)) {
+	m.sim.mu.Lock()
+	defer m.sim.mu.Unlock()
+	change(&m.server)
+}
+
+// SetConnections changes what plex.tv advertises. None at all is an empty list, not the default.
+func (m *MediaServer) SetConnections(connections ...Connection) {
+	m.Update(func(s *Server) { s.Connections = append([]Connection{}, connections...) })
+}
+
+// Stop shuts the server down: its address refuses connections, and open ones are cut.
+func (m *MediaServer) Stop() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.http != nil {
+		m.http.Close()
+		m.http = nil
+	}
+}
+
+// Start brings a stopped server up again at the same address. It panics when that is taken meanwhile.
+func (m *MediaServer) Start() {
+	m.mu.Lock()
+	running := m.http != nil
+	m.mu.Unlock()
+	if !running {
+		m.serve(listen(m.Addr))
+	}
+}
+
+func (m *MediaServer) serve(l net.Listener) {
+	server := &http.Server{Handler: m.routes(), ErrorLog: log.New(io.Discard, "", 0)}
+	m.mu.Lock()
+	m.http = server
+	m.mu.Unlock()
+	go server.Serve(newDualListener(l, m.sim.authority.serverConfig("*."+m.hash+directDomain)))
+}
+
+func (m *MediaServer) routes() http.Handler {
+	mux := http.NewServeMux()
+	prefix := m.state().PathPrefix
+	for path, endpoint := range map[string]Endpoint{
+		"/identity": Identity, "/library/sections": Sections, "/library/sections/{$}": Sections, "/{$}": Root,
+	} {
+		mux.HandleFunc("GET "+prefix+path, m.handle(endpoint))
+	}
+	mux.HandleFunc("/", m.handle(Unknown))
+	return mux
+}
+
+func (m *MediaServer) handle(endpoint Endpoint) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		state := m.state()
+		m.sim.serve(state.Name, endpoint, func(c *call) answer { return m.answer(state, endpoint, c) })(w, r)
+	}
+}
+
+func (m *MediaServer) state() Server {
+	m.sim.mu.Lock()
+	defer m.sim.mu.Unlock()
+	return m.server
+}
+
+func (m *MediaServer) answer(state Server, endpoint Endpoint, c *call) answer {
+	if state.Hangs {
+		<-c.Context().Done()
+		return answer{}
+	}
+	if !pause(c.Request, state.Delay) || state.HTTPSRequired && c.TLS == nil {
+		return answer{}
+	}
+	if endpoint == Unknown {
+		return htmlPage(http.StatusNotFound)
+	}
+	if endpoint != Identity && !m.accepts(c.token) {
+		return htmlPage(http.StatusUnauthorized)
+	}
+	a := c.replyWrapped(http.StatusOK, m.container(state, endpoint))
+	a.header.Set("X-Plex-Protocol", "1.0")
+	return a
+}
+
+// accepts reports whether the token is good here: an account token of the owner, or one made for this server.
+func (m *MediaServer) accepts(token string) bool {
+	m.sim.mu.Lock()
+	defer m.sim.mu.Unlock()
+	if sg := m.sim.serverTokens[token]; sg != nil {
+		return sg.server == m && slices.Contains(m.server.SharedWith, sg.account)
+	}
+	g := m.sim.grants[token]
+	return g != nil && g.account == m.server.Owner
+}
+
+// admits reports whether the server is in the account's list.
+func (m *MediaServer) admits(a *Account) bool {
+	return m.server.Owner != nil && (m.server.Owner == a || slices.Contains(m.server.SharedWith, a))
+}
+
+func (m *MediaServer) container(state Server, endpoint Endpoint) object {
+	claimed := state.Owner != nil
+	var fields []field
+	switch endpoint {
+	case Identity:
+		fields = []field{
+			{"size", 0}, {"claimed", claimed}, {"version", state.Version},
+			{"machineIdentifier", cmp.Or(state.ClaimedMachineIdentifier, m.MachineIdentifier)},
+		}
+	case Sections:
+		fields = []field{{"size", 2}, {"allowSync", false}, {"title1", "Plex Library"}, {"Directory", list{bare: true, items: []object{
+			section(m, "1", "movie", "Movies"), section(m, "2", "show", "TV Shows"),
+		}}}}
+	case Root:
+		var owner any
+		if claimed {
+			owner = state.Owner.Email
+		}
+		fields = []field{
+			{"size", 1}, {"allowCameraUpload", false}, {"allowChannelAccess", false}, {"allowMediaDeletion", false},
+			{"allowSharing", true}, {"allowSync", false}, {"backgroundProcessing", true}, {"certificate", true},
+			{"companionProxy", true}, {"diagnostics", "logs,databases"}, {"eventStream", true}, {"friendlyName", state.Name},
+			{"hubSearch", true}, {"machineIdentifier", m.MachineIdentifier}, {"multiuser", true}, {"myPlex", claimed},
+			{"myPlexMappingState", "mapped"}, {"myPlexSigninState", "ok"}, {"myPlexSubscription", false},
+			{"myPlexUsername", owner}, {"ownerFeatures", ""}, {"photoAutoTag", true}, {"platform", "Linux"},
+			{"platformVersion", "12 (bookworm)"}, {"pluginHost", false}, {"readOnlyLibraries", false},
+			{"requestParametersInCookie", true}, {"streamingBrainVersion", 2}, {"sync", true},
+			{"transcoderActiveVideoSessions", 0}, {"transcoderAudio", true}, {"transcoderLyrics", true},
+			{"transcoderPhoto", true}, {"transcoderSubtitles", true}, {"transcoderVideo", true},
+			{"transcoderVideoBitrates", "64,96,208,320"}, {"transcoderVideoQualities", "0,1,2,3"},
+			{"transcoderVideoResolutions", "128,128,160,240"}, {"updatedAt", int(m.createdAt.Unix())}, {"updater", true},
+			{"version", state.Version}, {"voiceSearch", true},
+			{"Directory", list{bare: true, items: []object{{"Directory", []field{{"count", 1}, {"key", "library"}, {"title", "library"}}}}}},
+		}
+	}
+	return object{"MediaContainer", fields}
+}
+
+func section(m *MediaServer, key, kind, title string) object {
+	return object{"Directory", []field{
+		{"allowSync", true}, {"key", key}, {"type", kind}, {"title", title}, {"agent", "tv.plex.agents." + kind},
+		{"uuid", m.hash + key}, {"createdAt", int(m.createdAt.Unix())},
+		{"Location", list{bare: true, items: []object{{"Location", []field{{"id", key}, {"path", "/data/" + kind}}}}}},
+	}}
+}

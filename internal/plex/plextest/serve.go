@@ -1,0 +1,139 @@
+package plextest
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// plexTVName is plex.tv's name in records and faults.
+const plexTVName = "plex.tv"
+
+// handler answers one endpoint. What it returns is still subject to the fault that was ordered for the request.
+type handler func(*call) answer
+
+// call is one request with what every endpoint reads of it.
+type call struct {
+	*http.Request
+
+	json             bool // the caller asked for JSON
+	clientIdentifier string
+	token            string
+	grant            *grant // set by signedIn
+}
+
+// answer is a whole response, kept until the fault of the request has been applied to it.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func newCall(r *http.Request) *call {
+	return &call{
+		Request:          r,
+		json:             strings.Contains(r.Header.Get("Accept"), "json"),
+		clientIdentifier: plexValue(r, "X-Plex-Client-Identifier"),
+		token:            plexValue(r, "X-Plex-Token"),
+	}
+}
+
+// plexValue reads an X-Plex-* value, which may come as a header or as a query parameter.
+func plexValue(r *http.Request, name string) string {
+	if v := r.Header.Get(name); v != "" {
+		return v
+	}
+	return r.URL.Query().Get(name)
+}
+
+// identified refuses requests without a client identifier, as all of /api/v2 does.
+func identified(h handler) handler {
+	return func(c *call) answer {
+		if c.clientIdentifier == "" {
+			return c.plexError(http.StatusBadRequest, codeNoClientIdentifier)
+		}
+		return h(c)
+	}
+}
+
+// serve makes an http handler that records the request, applies the fault ordered for it, and answers.
+func (s *Simulator) serve(server string, endpoint Endpoint, h handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		c := newCall(r)
+		request := s.begin(server, endpoint, c)
+		fault := s.nextFault(server, endpoint)
+		status := 0
+		defer func() { s.finish(request, status) }()
+
+		if !pause(r, fault.Delay) {
+			return
+		}
+		if fault.Drop {
+			cut(w)
+			return
+		}
+		if fault.HugeBody > 0 {
+			status = http.StatusOK
+			writeHuge(w, fault)
+			return
+		}
+		a, replaced := fault.answer(server, c)
+		if !replaced {
+			a = h(c)
+		}
+		if fault.DropAnswer || a.status == 0 {
+			cut(w)
+			return
+		}
+		for name, values := range fault.Header {
+			a.header[http.CanonicalHeaderKey(name)] = values
+		}
+		status = a.status
+		a.write(w, r, fault.SlowBody)
+	}
+}
+
+// write sends the answer, byte by byte with a pause before each when slow is positive.
+func (a answer) write(w http.ResponseWriter, r *http.Request, slow time.Duration) {
+	for name, values := range a.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(a.status)
+	if slow <= 0 {
+		w.Write(a.body)
+		return
+	}
+	for i := range a.body {
+		if !pause(r, slow) {
+			return
+		}
+		w.Write(a.body[i : i+1])
+		http.NewResponseController(w).Flush()
+	}
+}
+
+// pause waits in real time and reports whether the caller is still there.
+func pause(r *http.Request, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-r.Context().Done():
+		return false
+	}
+}
+
+// cut ends the connection within the status line. After a connection that ends before the first byte Go's transport
+// may repeat a GET by itself, and a test that counts requests would count that too.
+func cut(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	conn.Write([]byte("HTTP/1.1 2"))
+	conn.Close()
+}
