@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -217,6 +218,12 @@ func parseBase(s string) (*url.URL, error) {
 	}
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil {
 		return nil, errors.New("it needs http:// or https://, a host and no user")
+	}
+	// url.Parse lets quotes and the like through in a host, and any number as a port.
+	host, port := strings.NewReplacer(".", "", ":", "").Replace(u.Hostname()), u.Port()
+	if _, err := strconv.ParseUint(port, 10, 16); (port != "" && err != nil) || strings.HasSuffix(u.Host, ":") ||
+		!isPlain(host, 255) {
+		return nil, errors.New("its host or port is not valid")
 	}
 	return u, nil
 }

@@ -96,7 +96,7 @@ func decodePIN(body []byte) (PIN, error) {
 		return PIN{}, err
 	}
 	// The id becomes part of a path and the code of a URL and a message for people.
-	if !isPlain(string(wire.ID)) || !isPlain(string(wire.Code)) {
+	if !isPlain(string(wire.ID), 64) || !isPlain(string(wire.Code), 64) {
 		return PIN{}, errors.New("the answer holds no usable PIN")
 	}
 	life := min(time.Duration(wire.ExpiresIn)*time.Second, maxPINLife)
@@ -111,9 +111,9 @@ func decodePIN(body []byte) (PIN, error) {
 	return pin, nil
 }
 
-// isPlain reports whether s is a word of ASCII letters, digits, '-' and '_'.
-func isPlain(s string) bool {
-	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
+// isPlain reports whether s is a word of ASCII letters, digits, '-' and '_' of at most limit bytes.
+func isPlain(s string, limit int) bool {
+	return s != "" && len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
 	})
 }

@@ -56,34 +56,37 @@ func (e *ServerNotFoundError) Error() string {
 	case len(e.Servers) == 0:
 		return "the account has no Plex Media Server: claim one for it, or link another account"
 	case e.Selector.Name != "":
-		return fmt.Sprintf("no server is named %q: %s", clip(e.Selector.Name), choice(e.Servers))
+		return fmt.Sprintf("no server is named %q: %s", clip(e.Selector.Name), choice(e.Servers, "name"))
 	default:
 		return fmt.Sprintf("no server has the machine identifier %q: %s",
-			clip(e.Selector.MachineIdentifier), choice(e.Servers))
+			clip(e.Selector.MachineIdentifier), choice(e.Servers, "machineIdentifier"))
 	}
 }
 
 // Error says how many match and what to set.
 func (e *ServerAmbiguousError) Error() string {
 	if e.Selector.Name != "" {
-		return fmt.Sprintf("%d servers are named %q: %s", len(e.Servers), clip(e.Selector.Name), choice(e.Servers))
+		return fmt.Sprintf("%d servers are named %q: %s",
+			len(e.Servers), clip(e.Selector.Name), choice(e.Servers, "machineIdentifier"))
 	}
-	return fmt.Sprintf("%d servers match: %s", len(e.Servers), choice(e.Servers))
+	return fmt.Sprintf("%d servers match: %s", len(e.Servers), choice(e.Servers, "name"))
 }
 
-// choice says which values tell the servers apart, sorted and bounded: names where they can, else identifiers.
-func choice(servers []Server) string {
+// choice says which values of the field choose one of the servers, sorted and bounded; names only if they differ.
+func choice(servers []Server, field string) string {
 	const shown = 10
 	var names, identifiers []string
-	folded := map[string]bool{}
-	for _, s := range servers {
+	for i, s := range servers {
 		names = append(names, fmt.Sprintf("%q", s.Name))
-		identifiers = append(identifiers, fmt.Sprintf("%q (%q)", s.MachineIdentifier, s.Name))
-		folded[strings.ToLower(s.Name)] = true
+		identifiers = append(identifiers, fmt.Sprintf("%s (%q)", s.MachineIdentifier, s.Name))
+		alike := func(other Server) bool { return strings.EqualFold(other.Name, s.Name) }
+		if s.Name == "" || slices.ContainsFunc(servers[:i], alike) {
+			field = "machineIdentifier"
+		}
 	}
-	field, values := "name", names
-	if len(folded) < len(servers) || folded[""] {
-		field, values = "machineIdentifier", identifiers
+	values := names
+	if field == "machineIdentifier" {
+		values = identifiers
 	}
 	slices.Sort(values)
 	more := ""

@@ -27,12 +27,12 @@ type TransportOptions struct {
 	Proxy bool
 }
 
-// NewTransport makes a transport for a [Client] or a [Prober]. Connections are kept open for a short while.
+// NewTransport makes a transport for a [Client] or a [Prober]. It speaks HTTP/1.1 only, where a request that times out
+// takes its connection along: over HTTP/2 all polls of a PIN would share one dead connection and time out in turn.
 func NewTransport(o TransportOptions) *http.Transport {
 	t := &http.Transport{
 		DialContext:            o.DialContext,
 		TLSClientConfig:        &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
-		ForceAttemptHTTP2:      true, // a transport with its own dialer or TLS settings would not
 		MaxIdleConns:           100,
 		MaxIdleConnsPerHost:    2,
 		IdleConnTimeout:        30 * time.Second,
