@@ -1,0 +1,133 @@
+# The image that the manifests name.
+IMG ?= ghcr.io/plexlink/operator:latest
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+KUBECTL ?= $(or $(shell command -v kubectl 2>/dev/null),bin/k8s/kubectl)
+
+LDFLAGS = -X main.version=$(VERSION)
+# Where envtest looks for kube-apiserver, etcd and kubectl.
+export KUBEBUILDER_ASSETS = $(CURDIR)/bin/k8s
+GENERATED = api config/crd/bases config/rbac/role.yaml
+
+ifneq (,$(filter-out help,$(MAKECMDGOALS)))
+ifeq (,$(shell command -v go 2>/dev/null))
+$(error Go is missing: install Go 1.26 or newer, see https://go.dev/doc/install)
+endif
+endif
+
+##@ General
+
+.PHONY: help
+help: ## Show this list.
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: control-plane ## Show the whole flow on this machine; AUTO=1 enters the PIN by itself and exits.
+	go run ./hack/demo $(if $(filter 1,$(AUTO)),-auto)
+
+.PHONY: run
+run: ## Run the manager against the current kubeconfig and the real plex.tv ("make install" first).
+	go run -ldflags '$(LDFLAGS)' ./cmd/manager
+
+##@ Development
+
+.PHONY: generate
+generate: bin/controller-gen ## Generate the DeepCopy methods of the API types.
+	bin/controller-gen object paths=./api/...
+
+.PHONY: manifests
+manifests: bin/controller-gen ## Generate the CRD and the manager's role.
+	bin/controller-gen crd rbac:roleName=manager-role paths=./... \
+		output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
+
+.PHONY: verify
+verify: generate manifests ## Fail when a generated file differs from the committed one.
+	@stale=$$(git status --porcelain --untracked-files=all -- $(GENERATED)) || exit 1; \
+	if [ -n "$$stale" ]; then \
+		git --no-pager diff HEAD -- $(GENERATED); \
+		printf '%s\n' "$$stale" 'Generated files are stale: run "make generate manifests" and commit them.' >&2; \
+		exit 1; \
+	fi
+
+.PHONY: fmt
+fmt: bin/golangci-lint ## Format the code and its imports.
+	bin/golangci-lint fmt
+
+.PHONY: vet
+vet: ## Run go vet over every Go module of the repository.
+	go vet ./...
+	cd hack/tools/golangci-lint && go vet ./...
+	cd hack/kubernetes && CGO_ENABLED=0 go vet -trimpath ./...
+
+.PHONY: lint
+lint: vet bin/golangci-lint ## Run the linters of .golangci.yml, and go vet.
+	bin/golangci-lint run
+
+.PHONY: control-plane
+control-plane: ## Put kube-apiserver, etcd, kubectl and kube-controller-manager into bin/k8s.
+	@hack/kubernetes/build.sh kube-apiserver etcd kubectl kube-controller-manager
+
+.PHONY: test
+test: control-plane ## Run all tests, with the race detector, on a real kube-apiserver and etcd.
+	@race=-race; \
+	if ! go build -race runtime/cgo 2>/dev/null; then \
+		race=; \
+		echo 'NOTE: testing WITHOUT the race detector, it needs a C compiler (Debian: apt install gcc libc6-dev).'; \
+	fi; \
+	set -x; go test $$race -timeout 15m ./...
+
+.PHONY: bench
+bench: control-plane ## Measure how long a link takes, and print the distribution.
+	go test -run '^$$' -bench . ./internal/controller
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test of the Plex client for 30 seconds.
+	@set -e; for package in $$(go list ./internal/plex/...); do \
+		tests=$$(go test -list '^Fuzz' $$package); \
+		for name in $$(echo "$$tests" | grep '^Fuzz'); do \
+			echo "==> $$name ($$package)"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime 30s $$package; \
+		done; \
+	done
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/manager.
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/manager ./cmd/manager
+
+.PHONY: build-installer
+build-installer: bin/kustomize ## Write dist/install.yaml, all manifests in one file, with the image IMG.
+	mkdir -p dist && rm -f dist/kustomization.yaml
+	cd dist && ../bin/kustomize create --resources ../config/default
+	cd dist && ../bin/kustomize edit set image ghcr.io/plexlink/operator=$(IMG)
+	bin/kustomize build dist > dist/install.yaml
+
+##@ Deployment to the cluster of the current kubeconfig
+
+.PHONY: install
+install: ## Install the CRD.
+	$(KUBECTL) apply -k config/crd
+
+.PHONY: uninstall
+uninstall: ## Remove the CRD, and with it every PlexLink.
+	$(KUBECTL) delete --ignore-not-found -k config/crd
+
+.PHONY: deploy
+deploy: build-installer ## Install the CRD and the manager, with the image IMG.
+	$(KUBECTL) apply -f dist/install.yaml
+
+.PHONY: undeploy
+undeploy: build-installer ## Remove the manager and the CRD, and with it every PlexLink.
+	$(KUBECTL) delete --ignore-not-found -f dist/install.yaml
+
+# Developer tools, built when they are needed and when their pinned version has changed.
+
+bin/controller-gen: TOOL = sigs.k8s.io/controller-tools/cmd/controller-gen
+bin/kustomize: TOOL = sigs.k8s.io/kustomize/kustomize/v5
+bin/controller-gen bin/kustomize: hack/tools/go.mod
+	cd hack/tools && go build -o ../../$@ $(TOOL)
+
+bin/golangci-lint: hack/tools/golangci-lint/go.mod hack/tools/golangci-lint/main.go
+	cd hack/tools/golangci-lint && go build -o ../../../$@ .
