@@ -9,7 +9,8 @@ import (
 const redacted = "[redacted]"
 
 // Sensitive is a token, a PIN id or a client identifier. Formatting, marshalling or logging one shows "[redacted]";
-// [Sensitive.Reveal] is the only way out. Keep it in exported fields: fmt prints unexported ones without asking them.
+// [Sensitive.Reveal] is the only way out. Keep it in exported fields, and never as the key of a map: fmt prints
+// unexported fields, and encoding/json a map's keys, without asking them.
 type Sensitive string
 
 // Reveal returns the value itself, to be sent in a header or stored in a Secret.
@@ -27,7 +28,7 @@ func (Sensitive) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted
 // MarshalJSON returns "[redacted]" as a JSON string.
 func (Sensitive) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
-// MarshalText returns "[redacted]"; YAML, XML and map keys go through it.
+// MarshalText returns "[redacted]", in XML for instance.
 func (Sensitive) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // LogValue returns "[redacted]".

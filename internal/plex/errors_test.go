@@ -1,0 +1,133 @@
+package plex
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestFailureByStatusAndCode(t *testing.T) {
+	t.Parallel()
+	const (
+		invalid = `{"errors":[{"code":1001,"message":"User could not be authenticated","status":401}]}`
+		blocked = `{"errors":[{"code":1031,"message":"Too many failed sign-ins"}]}`
+		gone    = `{"errors":[{"code":1020,"message":"Code not found or expired","status":404}]}`
+		html    = `<html><head><title>Oops</title></head><body>1001</body></html>`
+	)
+	const poll, token = 1, 2
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+		call   int
+		want   error
+	}{
+		"400":                         {400, `{"errors":[{"code":1000,"message":"X-Plex-Client-Identifier is missing"}]}`, poll, ErrBadRequest},
+		"400 old form":                {400, `{"error":"no"}`, token, ErrBadRequest},
+		"400 HTML":                    {400, html, token, ErrUnavailable},
+		"401/1001":                    {401, invalid, token, ErrTokenInvalid},
+		"401/1001 XML":                {401, `<?xml version="1.0"?><errors><error code="1001" message="x" status="401"/></errors>`, token, ErrTokenInvalid},
+		"401/1001 code as string":     {401, `{"errors":[{"code":"1001","message":null}]}`, token, ErrTokenInvalid},
+		"401/1001 no token was sent":  {401, invalid, poll, ErrUnavailable},
+		"401 no body":                 {401, ``, token, ErrUnavailable},
+		"401 HTML":                    {401, html, token, ErrUnavailable},
+		"401 other code":              {401, `{"errors":[{"code":1099,"message":"?"}]}`, token, ErrUnavailable},
+		"401 truncated":               {401, invalid[:40], token, ErrUnavailable},
+		"401/1031":                    {401, blocked, token, &ThrottledError{}},
+		"401/1031 and 1001":           {401, `{"errors":[{"code":1001},{"code":1031}]}`, token, &ThrottledError{}},
+		"403":                         {403, `{"error":"forbidden"}`, token, ErrBadRequest},
+		"404/1020 on a poll":          {404, gone, poll, ErrPINGone},
+		"404/1020 elsewhere":          {404, gone, token, ErrBadRequest},
+		"404 HTML on a poll":          {404, html, poll, ErrUnavailable},
+		"404 without code on a poll":  {404, `{"error":"not found"}`, poll, ErrUnavailable},
+		"404 empty on a poll":         {404, ``, poll, ErrUnavailable},
+		"410 on a poll":               {410, ``, poll, ErrPINGone},
+		"410 HTML on a poll":          {410, html, poll, ErrUnavailable},
+		"408":                         {408, `{"error":"slow"}`, token, ErrUnavailable},
+		"422 Invalid token":           {422, `{"errors":[{"code":1,"message":"Invalid token"}]}`, token, ErrTokenInvalid},
+		"422 old XML":                 {422, `<errors><error>Invalid token</error></errors>`, token, ErrTokenInvalid},
+		"422 other":                   {422, `{"errors":[{"message":"Signature"}]}`, token, ErrBadRequest},
+		"429":                         {429, `{"errors":[{"code":1003,"message":"x"}]}`, poll, &ThrottledError{}},
+		"429 HTML":                    {429, html, poll, &ThrottledError{}},
+		"498":                         {498, `{"error":"expired"}`, token, ErrUnavailable},
+		"500 with the code of a 401":  {500, invalid, token, ErrUnavailable},
+		"502 HTML":                    {502, html, token, ErrUnavailable},
+		"503 with the code of a poll": {503, gone, poll, ErrUnavailable},
+		"302":                         {302, html, token, ErrUnavailable},
+		"304 with a body":             {304, `{"error":"x"}`, token, ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := answer{status: tc.status, body: []byte(tc.body)}.failure(tc.call == poll, tc.call == token)
+			var throttled *ThrottledError
+			if errors.As(tc.want, &throttled) {
+				if !errors.As(err, &throttled) || throttled.RetryAfter != 0 {
+					t.Errorf("got %v, want throttled", err)
+				}
+			} else if !errors.Is(err, tc.want) {
+				t.Errorf("got %v, want %v", err, tc.want)
+			}
+			if strings.Contains(err.Error(), "<") {
+				t.Errorf("the error quotes a page: %v", err)
+			}
+		})
+	}
+}
+
+func TestBadRequestQuotesTheMessageWithoutSecretsOnOneBoundedLine(t *testing.T) {
+	t.Parallel()
+	const secret = "my-unique-app-id"
+	body := `{"errors":[{"code":1000,"message":"bad\n\u0007 identifier ` + secret + strings.Repeat(" and so on", 1000) + `"}]}`
+	err := answer{status: 400, body: []byte(body), secrets: []Sensitive{"", secret}}.failure(false, false).Error()
+	if !strings.Contains(err, "bad   identifier [redacted] and so on") || len(err) > 400 {
+		t.Errorf("got %q", err)
+	}
+}
+
+func TestRetryAfterDateIsComparedWithTheSendersClock(t *testing.T) {
+	t.Parallel()
+	sent := time.Now().Add(-5 * time.Hour)
+	a := answer{status: 429, header: http.Header{
+		"Date":        {sent.UTC().Format(http.TimeFormat)},
+		"Retry-After": {sent.Add(90 * time.Second).UTC().Format(http.TimeFormat)},
+	}}
+	var throttled *ThrottledError
+	if err := a.failure(false, false); !errors.As(err, &throttled) || throttled.RetryAfter != 90*time.Second {
+		t.Errorf("got %v, want 90 s", err)
+	}
+}
+
+func TestParseRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2025, 3, 7, 5, 39, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"":                               0,
+		"soon":                           0,
+		"-5":                             0,
+		"0":                              0,
+		" 120 ":                          2 * time.Minute,
+		"3601":                           time.Hour,
+		"99999999999999999999999999":     time.Hour,
+		"Fri, 07 Mar 2025 05:40:30 GMT":  90 * time.Second,
+		"Friday, 07-Mar-25 05:40:30 GMT": 90 * time.Second,
+		"Fri, 07 Mar 2025 05:00:00 GMT":  0,
+		"Fri, 07 Mar 2325 05:00:00 GMT":  time.Hour,
+		"Fri, 07 Mar 9999 05:00:00 GMT":  time.Hour,
+	} {
+		if got := ParseRetryAfter(value, now); got != want {
+			t.Errorf("ParseRetryAfter(%q) = %s, want %s", value, got, want)
+		}
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, seed := range []string{"", "0", "30", "-1", "1e9", "Fri, 07 Mar 2025 05:40:30 GMT", "99999999999999999999"} {
+		f.Add(seed, int64(1741325940))
+	}
+	f.Fuzz(func(t *testing.T, value string, now int64) {
+		if d := ParseRetryAfter(value, time.Unix(now, 0)); d < 0 || d > time.Hour {
+			t.Errorf("ParseRetryAfter(%q) = %s", value, d)
+		}
+	})
+}
