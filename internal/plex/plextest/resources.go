@@ -3,6 +3,7 @@ package plextest
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,13 +19,13 @@ const directDomain = ".plex.direct.test"
 
 // Connection is one address under which a server is advertised. It is sent verbatim, empty fields too.
 type Connection struct {
-	Protocol string `json:"protocol,omitempty"`
-	Address  string `json:"address,omitempty"`
-	Port     int    `json:"port,omitempty"`
-	URI      string `json:"uri,omitempty"`
-	Local    bool   `json:"local,omitempty"`
-	Relay    bool   `json:"relay,omitempty"` // sent only with includeRelay=1
-	IPv6     bool   `json:"IPv6,omitempty"`  // sent only with includeIPv6=1
+	Protocol string
+	Address  string
+	Port     int
+	URI      string
+	Local    bool
+	Relay    bool // sent only with includeRelay=1
+	IPv6     bool // sent only with includeIPv6=1
 }
 
 // LocalConnection makes the connection that plex.tv would list for a local address, from its URI. The address of
@@ -82,7 +83,8 @@ func (s *Simulator) resources(c *call) answer {
 				playerResource(d.name, "Plex for Android", d.clientIdentifier, d.provides, d.createdAt))
 		}
 	}
-	for _, g := range s.grants {
+	byAge := func(a, b *grant) int { return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.token, b.token)) }
+	for _, g := range slices.SortedFunc(maps.Values(s.grants), byAge) {
 		if g.account == c.grant.account {
 			all.items = append(all.items, playerResource(g.deviceName, g.product, g.clientIdentifier, "", g.createdAt))
 		}
