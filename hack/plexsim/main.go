@@ -1,0 +1,144 @@
+// plexsim serves the simulator of plex.tv and of Plex Media Servers (internal/plex/plextest) as a process of its own,
+// for the demo and for playing along.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"plexlink.dev/operator/internal/plex/plextest"
+)
+
+const usage = `plexsim serves a simulated plex.tv and Plex Media Servers on loopback, until SIGINT or SIGTERM.
+
+    go run ./hack/plexsim --account alice --account bob --server "My Plex Server=alice"
+
+It prints on standard output, and then logs each request on standard error:
+
+    plex.tv  http://127.0.0.1:34567
+    link     http://127.0.0.1:34567/link
+    server   http://127.0.0.1:45678  My Plex Server
+    ready
+
+Without --account, --server and --config there is alice, who owns "My Plex Server". A person enters a PIN at the link
+page; a program does it so:
+
+    curl --fail --data account=alice --data pin=ABCD http://127.0.0.1:34567/link
+
+A --config file is YAML or JSON. Only the names are required. {NAME} in a connection's uri stands for the address of
+that server. Servers without owner are strangers.
+
+    accounts: [alice, bob]
+    servers:
+    - name: My Plex Server
+      owner: alice
+      sharedWith: [bob]
+      connections:                           # default: its own address
+      - uri: http://172.17.0.1:32400         # protocol, address and port are taken from it
+      - uri: http://{Stranger}
+      - uri: http://{My Plex Server}
+      - uri: https://plex.example.com
+        address: 203.0.113.7
+        port: 443
+        remote: true                         # not local
+      - uri: https://198.51.100.1:8443
+        relay: true
+      httpsRequired: false
+      version: 1.43.0.1234
+      machineIdentifier: my-server           # default: random
+      pathPrefix: /plex                      # as behind a reverse proxy
+      listenAddr: 127.0.0.1:32400            # default: a free port
+    - name: Stranger
+
+Flags:
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "plexsim:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx is done.
+func run(ctx context.Context, args []string, out, logs io.Writer) (err error) {
+	defer func() { // plextest panics when it cannot listen
+		var listen *net.OpError
+		if p := recover(); p != nil {
+			if e, ok := p.(error); !ok || !errors.As(e, &listen) {
+				panic(p)
+			}
+			err = fmt.Errorf("%w: choose another address with --addr or listenAddr", listen)
+		}
+	}()
+	addr, c, err := parse(args, logs)
+	if err != nil {
+		return err
+	}
+	logger := log.New(logs, "", log.Ltime|log.Lmicroseconds)
+	sim := plextest.New(plextest.Options{Addr: addr, Log: func(r plextest.Request) {
+		logger.Printf("%s  %s  %d  account=%q product=%q device=%q", r.Server, r.Endpoint, r.Status, r.Account, r.Product, r.DeviceName)
+	}})
+	defer sim.Close()
+	servers := c.start(sim)
+	fmt.Fprintf(out, "plex.tv  %s\nlink     %s/link\n", sim.URL, sim.URL)
+	for _, m := range servers {
+		fmt.Fprintf(out, "server   %s  %s\n", m.URL, m.Name)
+	}
+	fmt.Fprintln(out, "ready")
+	<-ctx.Done()
+	return nil
+}
+
+// parse reads the flags and the file they name.
+func parse(args []string, help io.Writer) (addr string, c config, err error) {
+	flags := flag.NewFlagSet("plexsim", flag.ContinueOnError)
+	flags.SetOutput(help)
+	flags.Usage = func() {
+		fmt.Fprint(help, usage)
+		flags.PrintDefaults()
+	}
+	var file string
+	flags.StringVar(&addr, "addr", "127.0.0.1:0", "`address` where plex.tv listens; port 0 is a free one")
+	flags.StringVar(&file, "config", "", "YAML or JSON `file` with more accounts and servers")
+	flags.Func("account", "`name` of an account; may be repeated", func(name string) error {
+		c.Accounts = append(c.Accounts, name)
+		return nil
+	})
+	flags.Func("server", "`NAME=OWNER` of a media server; may be repeated; the owner's account is made", func(v string) error {
+		i := strings.LastIndex(v, "=")
+		if i < 1 || i == len(v)-1 {
+			return errors.New(`want NAME=OWNER, such as "My Plex Server=alice"`)
+		}
+		c.addServer(v[:i], v[i+1:])
+		return nil
+	})
+	if err := flags.Parse(args); err != nil {
+		return "", config{}, err
+	}
+	if flags.NArg() > 0 {
+		return "", config{}, fmt.Errorf("unexpected argument %q: quote names that contain blanks, and see --help", flags.Arg(0))
+	}
+	if file != "" {
+		if err := c.read(file); err != nil {
+			return "", config{}, fmt.Errorf("read --config: %w", err)
+		}
+	}
+	if len(c.Accounts) == 0 && len(c.Servers) == 0 {
+		c.addServer("My Plex Server", "alice")
+	}
+	return addr, c, c.check()
+}
