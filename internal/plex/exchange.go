@@ -28,6 +28,9 @@ func withEndpoint(ctx context.Context, endpoint string) context.Context {
 	return context.WithValue(ctx, endpointKey{}, endpoint)
 }
 
+// requestKey finds, in the context of a dial, that of the request it is for.
+type requestKey struct{}
+
 // answer is a complete answer with the secrets that were sent to get it.
 type answer struct {
 	status  int
@@ -41,7 +44,7 @@ type answer struct {
 func exchange(rt http.RoundTripper, req *http.Request, secrets ...Sensitive) (answer, error) {
 	req.Header.Set("Accept", "application/json")
 	a := answer{secrets: secrets}
-	resp, err := rt.RoundTrip(req)
+	resp, err := rt.RoundTrip(req.WithContext(context.WithValue(req.Context(), requestKey{}, req.Context())))
 	if err != nil {
 		return a, a.cleanError(err)
 	}

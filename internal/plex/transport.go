@@ -30,19 +30,36 @@ type TransportOptions struct {
 // NewTransport makes a transport for a [Client] or a [Prober]. It speaks HTTP/1.1 only, where a request that times out
 // takes its connection along: over HTTP/2 all polls of a PIN would share one dead connection and time out in turn.
 func NewTransport(o TransportOptions) *http.Transport {
+	dial := o.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{ControlContext: denying(o.Deny)}).DialContext
+	}
 	t := &http.Transport{
-		DialContext:            o.DialContext,
+		DialContext:            endingWithRequest(dial),
 		TLSClientConfig:        &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    5 * time.Second,
 		MaxIdleConns:           100,
 		MaxIdleConnsPerHost:    2,
 		IdleConnTimeout:        30 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
-	if o.DialContext == nil {
-		t.DialContext = (&net.Dialer{ControlContext: denying(o.Deny)}).DialContext
-	}
 	if o.Proxy {
 		t.Proxy = http.ProxyFromEnvironment
 	}
 	return t
+}
+
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// endingWithRequest ends a dial together with the request it was made for. http.Transport lets it go on, in the hope
+// of a later use: two minutes of goroutine and socket for each dead address, every time it is probed.
+func endingWithRequest(dial dialFunc) dialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if request, ok := ctx.Value(requestKey{}).(context.Context); ok {
+			defer context.AfterFunc(request, cancel)()
+		}
+		return dial(ctx, network, addr)
+	}
 }
