@@ -41,10 +41,16 @@ type connection struct {
 }
 
 func (c *config) addServer(name, owner string) {
-	if !slices.Contains(c.Accounts, owner) {
-		c.Accounts = append(c.Accounts, owner)
-	}
+	c.addAccounts(owner)
 	c.Servers = append(c.Servers, server{Name: name, Owner: owner})
+}
+
+func (c *config) addAccounts(names ...string) {
+	for _, name := range names {
+		if !slices.Contains(c.Accounts, name) {
+			c.Accounts = append(c.Accounts, name)
+		}
+	}
 }
 
 // read adds what is in the file.
@@ -57,7 +63,7 @@ func (c *config) read(file string) error {
 	if err := yaml.UnmarshalStrict(raw, &more); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	c.Accounts = append(c.Accounts, more.Accounts...)
+	c.addAccounts(more.Accounts...)
 	c.Servers = append(c.Servers, more.Servers...)
 	return nil
 }
@@ -66,10 +72,8 @@ func (c *config) read(file string) error {
 func (c config) check() error {
 	var mistakes []error
 	mistake := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
-	for i, name := range c.Accounts {
-		if name == "" || slices.Contains(c.Accounts[:i], name) {
-			mistake("account %q: names must be there and differ", name)
-		}
+	if slices.Contains(c.Accounts, "") {
+		mistake("an account has no name")
 	}
 	addresses := c.addresses(func(server) string { return "127.0.0.1:1" })
 	for i, s := range c.Servers {

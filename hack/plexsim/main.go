@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, out, logs io.Writer) (err error) {
 			err = fmt.Errorf("%w: choose another address with --addr or listenAddr", listen)
 		}
 	}()
-	addr, c, err := parse(args, logs)
+	addr, c, err := parse(args, out)
 	if err != nil {
 		return err
 	}
@@ -103,19 +103,15 @@ func run(ctx context.Context, args []string, out, logs io.Writer) (err error) {
 	return nil
 }
 
-// parse reads the flags and the file they name.
+// parse reads the flags and the file they name. It writes to help if that is asked for.
 func parse(args []string, help io.Writer) (addr string, c config, err error) {
 	flags := flag.NewFlagSet("plexsim", flag.ContinueOnError)
-	flags.SetOutput(help)
-	flags.Usage = func() {
-		fmt.Fprint(help, usage)
-		flags.PrintDefaults()
-	}
+	flags.SetOutput(io.Discard) // what is wrong is told once, by the caller
 	var file string
 	flags.StringVar(&addr, "addr", "127.0.0.1:0", "`address` where plex.tv listens; port 0 is a free one")
 	flags.StringVar(&file, "config", "", "YAML or JSON `file` with more accounts and servers")
 	flags.Func("account", "`name` of an account; may be repeated", func(name string) error {
-		c.Accounts = append(c.Accounts, name)
+		c.addAccounts(name)
 		return nil
 	})
 	flags.Func("server", "`NAME=OWNER` of a media server; may be repeated; the owner's account is made", func(v string) error {
@@ -127,6 +123,11 @@ func parse(args []string, help io.Writer) (addr string, c config, err error) {
 		return nil
 	})
 	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(help, usage)
+			flags.SetOutput(help)
+			flags.PrintDefaults()
+		}
 		return "", config{}, err
 	}
 	if flags.NArg() > 0 {
