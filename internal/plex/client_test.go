@@ -1,0 +1,340 @@
+package plex
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"plexlink.dev/operator/internal/plex/plextest"
+)
+
+// calls are the requests to plex.tv, by what EndpointFrom tells of them.
+var calls = map[string]struct {
+	endpoint plextest.Endpoint
+	do       func(ctx context.Context, h *home, id Sensitive) error
+}{
+	"pins.create": {plextest.CreatePIN, func(ctx context.Context, h *home, _ Sensitive) error {
+		_, err := h.client.CreatePIN(ctx, h.device)
+		return err
+	}},
+	"pins.check": {plextest.CheckPIN, func(ctx context.Context, h *home, id Sensitive) error {
+		_, err := h.client.CheckPIN(ctx, h.device, id)
+		return err
+	}},
+	"user": {plextest.User, func(ctx context.Context, h *home, _ Sensitive) error {
+		_, err := h.client.Account(ctx, h.device, h.token)
+		return err
+	}},
+	"resources": {plextest.Resources, func(ctx context.Context, h *home, _ Sensitive) error {
+		_, err := h.client.Resources(ctx, h.device, h.token)
+		return err
+	}},
+	"ping": {plextest.Ping, func(ctx context.Context, h *home, _ Sensitive) error {
+		return h.client.Ping(ctx, h.device, h.token)
+	}},
+	"signout": {plextest.SignOut, func(ctx context.Context, h *home, _ Sensitive) error {
+		return h.client.SignOut(ctx, h.device, h.token)
+	}},
+}
+
+func TestALinkFromPINToSignOut(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.sim.AddServer(plextest.Server{Name: "Home", Owner: h.owner})
+	h.sim.AddDevice(h.owner, "Phone", "client,player,media-server-controller")
+	ctx, c, d := t.Context(), h.client, h.device
+
+	pin, err := c.CreatePIN(ctx, d)
+	if err != nil || len(pin.Code) != 4 || pin.ExpiresIn != 900*time.Second || !strings.HasSuffix(pin.QRURL, pin.Code) {
+		t.Fatalf("%+v, %v", pin, err)
+	}
+	if got := c.LinkURL(pin.Code); got != h.sim.URL+"/link/?pin="+pin.Code {
+		t.Errorf("LinkURL = %s", got)
+	}
+	if got := c.EntryURL(); got != h.sim.URL+"/link" {
+		t.Errorf("EntryURL = %s", got)
+	}
+	if token, err := c.CheckPIN(ctx, d, pin.ID); token != "" || err != nil {
+		t.Errorf("pending: %t, %v", token != "", err)
+	}
+	stranger := d
+	stranger.ClientIdentifier = "another-device"
+	if _, err := c.CheckPIN(ctx, stranger, pin.ID); !errors.Is(err, ErrPINGone) {
+		t.Errorf("under another identifier: %v", err)
+	}
+	if err := h.sim.Link(pin.Code, h.owner); err != nil {
+		t.Fatal(err)
+	}
+	token, err := c.CheckPIN(ctx, d, pin.ID)
+	if err != nil || token == "" {
+		t.Fatalf("linked: %t, %v", token != "", err)
+	}
+	if a, err := c.Account(ctx, d, token); err != nil || a.Username != "alice" || a.UUID != h.owner.UUID {
+		t.Errorf("%+v, %v", a, err)
+	}
+	for range 2 { // the types of some fields drift from one answer to the next
+		servers, err := c.Resources(ctx, d, token)
+		if err != nil || len(servers) != 1 || servers[0].Name != "Home" || servers[0].AccessToken != token {
+			t.Errorf("%+v, %v", servers, err)
+		}
+	}
+	if err := c.Ping(ctx, d, token); err != nil {
+		t.Error(err)
+	}
+	if err := c.SignOut(ctx, d, token); err != nil {
+		t.Error(err)
+	}
+	if err := c.Ping(ctx, d, token); !errors.Is(err, ErrTokenInvalid) {
+		t.Errorf("after signing out: %v", err)
+	}
+	for _, r := range h.sim.Requests() {
+		if r.Product != "PlexLink" || r.DeviceName != "kometa (media)" || r.Header.Get("Accept") != "application/json" ||
+			r.Header.Get("X-Plex-Version") != "0.1.0" || r.Header.Get("X-Plex-Platform") != "Kubernetes" ||
+			r.Header.Get("X-Plex-Device") != "Kubernetes" || strings.Contains(r.URL, "X-Plex") {
+			t.Errorf("%s %s: %v", r.Endpoint, r.URL, r.Header)
+		}
+	}
+}
+
+func TestEveryFaultAtEveryEndpoint(t *testing.T) {
+	t.Parallel()
+	date := time.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat)
+	throttled := new(ThrottledError)
+	faults := map[string]struct {
+		fault plextest.Fault
+		want  func(call string) error
+		short bool // of time: the fault is slowness
+	}{
+		"500":                {plextest.Fault{Status: 500}, always(ErrUnavailable), false},
+		"502 HTML":           {plextest.Fault{Status: 502, Body: "<html>bad gateway</html>"}, always(ErrUnavailable), false},
+		"429":                {plextest.Fault{Status: 429}, always(throttled), false},
+		"429 seconds":        {plextest.Fault{Status: 429, Header: http.Header{"Retry-After": {"30"}}}, always(throttled), false},
+		"429 date":           {plextest.Fault{Status: 429, Header: http.Header{"Retry-After": {date}}}, always(throttled), false},
+		"429 huge":           {plextest.Fault{Status: 429, HugeBody: 1 << 30}, always(throttled), false},
+		"401/1001":           {plextest.Fault{Status: 401, Code: 1001}, withToken(ErrTokenInvalid, ErrUnavailable), false},
+		"401 HTML":           {plextest.Fault{Status: 401, Body: "<html></html>"}, always(ErrUnavailable), false},
+		"401/1031":           {plextest.Fault{Status: 401, Code: 1031}, always(throttled), false},
+		"422":                {plextest.Fault{Status: 422, Body: `{"error":"Invalid token"}`}, withToken(ErrTokenInvalid, ErrBadRequest), false},
+		"400":                {plextest.Fault{Status: 400}, always(ErrBadRequest), false},
+		"404 HTML":           {plextest.Fault{Status: 404, Body: "<html></html>"}, always(ErrUnavailable), false},
+		"498":                {plextest.Fault{Status: 498}, always(ErrUnavailable), false},
+		"time-out":           {plextest.Fault{Delay: time.Minute}, always(ErrUnavailable), true},
+		"dropped":            {plextest.Fault{Drop: true}, always(ErrUnavailable), false},
+		"slow body":          {plextest.Fault{Status: 200, Body: strings.Repeat(" ", 99), SlowBody: time.Second}, always(ErrUnavailable), true},
+		"1 GiB body":         {plextest.Fault{HugeBody: 1 << 30}, always(ErrUnavailable), false},
+		"truncated JSON":     {plextest.Fault{Body: `{"id":12345678,"code":"AB`}, always(ErrUnavailable), false},
+		"wrong types":        {plextest.Fault{Body: `{"id":[],"authToken":{},"username":{},"pong":{}}`}, always(ErrUnavailable), false},
+		"HTML with 200":      {plextest.Fault{Body: "<html>log in to the airport</html>"}, always(ErrUnavailable), false},
+		"redirect":           {plextest.Fault{RedirectTo: "https://evil.example/api/v2/user"}, always(ErrUnavailable), false},
+		"broken redirect":    {plextest.Fault{RedirectTo: "https://%zz/"}, always(ErrUnavailable), false},
+		"redirect to itself": {plextest.Fault{RedirectTo: "/api/v2/user", Status: 307}, always(ErrUnavailable), false},
+	}
+	for name, tc := range faults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHome(t)
+			h.link(t, h.owner)
+			pin, err := h.client.CreatePIN(t.Context(), h.device)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tc.short {
+				h.client.timeout = 100 * time.Millisecond
+			}
+			for call, c := range calls {
+				tc.fault.Endpoint = c.endpoint
+				h.sim.Fault(tc.fault)
+				err := c.do(t.Context(), h, pin.ID)
+				var got *ThrottledError
+				switch want := tc.want(call); {
+				case want == error(throttled):
+					told := len(tc.fault.Header) > 0
+					if !errors.As(err, &got) || (got.RetryAfter > 20*time.Second) != told || got.RetryAfter > 2*time.Minute {
+						t.Errorf("%s: %v, want throttled", call, err)
+					}
+				case !errors.Is(err, want):
+					t.Errorf("%s: %v, want %v", call, err, want)
+				}
+				h.showsNoSecret(t, err)
+			}
+			// Nothing of it lasts.
+			h.client.timeout = 10 * time.Second
+			for _, call := range []string{"pins.create", "pins.check", "user", "resources", "ping", "signout"} {
+				if err := calls[call].do(t.Context(), h, pin.ID); err != nil {
+					t.Errorf("%s afterwards: %v", call, err)
+				}
+			}
+		})
+	}
+}
+
+func always(err error) func(string) error { return func(string) error { return err } }
+
+func withToken(with, without error) func(string) error {
+	return func(call string) error {
+		if strings.HasPrefix(call, "pins.") {
+			return without
+		}
+		return with
+	}
+}
+
+// showsNoSecret fails if the error shows a secret or a path in any form of formatting, wherever one unwraps it.
+func (h *home) showsNoSecret(t *testing.T, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	shown := fmt.Sprintf("%v %+v %#v %q", err, err, err, err)
+	for _, secret := range append(h.sim.Secrets(), "/api/v2", "/pins/") {
+		if strings.Contains(shown, secret) {
+			t.Errorf("the error shows %q: %s", secret, shown)
+		}
+	}
+	switch e := err.(type) { //nolint:errorlint // walks the tree by itself
+	case interface{ Unwrap() error }:
+		h.showsNoSecret(t, e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, e := range e.Unwrap() {
+			h.showsNoSecret(t, e)
+		}
+	}
+}
+
+// An API that puts what it got into its messages, and a server that answers no HTTP but what it was sent.
+func TestErrorsShowNothingOfWhatAnEchoReturns(t *testing.T) {
+	t.Parallel()
+	for name, handler := range map[string]http.HandlerFunc{
+		"message": func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprintf(w, `{"error":"%s %s %s"}`, r.URL.Path, r.Header.Get("X-Plex-Token"), r.Header.Get("X-Plex-Client-Identifier"))
+		},
+		"no HTTP": func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			fmt.Fprintf(conn, "%s %s %s\r\n\r\n", r.URL.Path, r.Header.Get("X-Plex-Token"), r.Header.Get("X-Plex-Client-Identifier"))
+			_ = conn.Close()
+		},
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "https://%zz"+r.URL.Path+r.Header.Get("X-Plex-Token"))
+			w.WriteHeader(http.StatusFound)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			echo := httptest.NewServer(handler)
+			t.Cleanup(echo.Close)
+			h := newHome(t)
+			h.link(t, h.owner) // its secrets are known to the simulator
+			pin, err := h.client.CreatePIN(t.Context(), h.device)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h.client, err = NewClient(Options{BaseURL: echo.URL}); err != nil {
+				t.Fatal(err)
+			}
+			for call, c := range calls {
+				err := c.do(t.Context(), h, pin.ID)
+				if err == nil {
+					t.Errorf("%s succeeds", call)
+				}
+				for _, secret := range h.sim.Secrets() {
+					if strings.Contains(fmt.Sprintf("%v %#v", err, err), secret) {
+						t.Errorf("%s shows %q: %v", call, secret, err)
+					}
+				}
+			}
+			at := []Candidate{{URL: echo.URL}}
+			proof := h.prober.Prove(t.Context(), h.device, Server{MachineIdentifier: "m", AccessToken: h.token}, at)
+			h.showsNoSecret(t, proof.Outcomes[0].Err)
+		})
+	}
+}
+
+func TestCancellationIsNoOutage(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.link(t, h.owner)
+	for call, c := range calls {
+		ctx, cancel := context.WithCancel(t.Context())
+		h.sim.Fault(plextest.Fault{Endpoint: c.endpoint, Delay: time.Minute})
+		time.AfterFunc(10*time.Millisecond, cancel)
+		if err := c.do(ctx, h, "1234"); !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s cancelled: %v", call, err)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)
+		h.sim.Fault(plextest.Fault{Endpoint: c.endpoint, Delay: time.Minute})
+		if err := c.do(ctx, h, "1234"); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s out of time: %v", call, err)
+		}
+		cancel()
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestARoundTripperKnowsTheEndpointAndMayThrottle(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	var mu sync.Mutex
+	var seen []string
+	record := func(r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, EndpointFrom(r.Context()))
+	}
+	h.client.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		record(r)
+		return nil, fmt.Errorf("budget: %w", &ThrottledError{RetryAfter: time.Minute})
+	})
+	var want []string
+	for call, c := range calls {
+		want = append(want, call)
+		var throttled *ThrottledError
+		if err := c.do(t.Context(), h, "1234"); !errors.As(err, &throttled) || errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: %v", call, err)
+		}
+	}
+	m := h.sim.AddServer(plextest.Server{Name: "Home", MachineIdentifier: "m"})
+	inner := h.prober.Transport
+	h.prober.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		record(r)
+		return inner.RoundTrip(r)
+	})
+	h.prober.Prove(t.Context(), h.device, Server{MachineIdentifier: "m", AccessToken: "xXxX"}, []Candidate{{URL: m.URL}})
+	if want = append(want, "identity", "sections"); !slices.Equal(seen, want) {
+		t.Errorf("got %q, want %q", seen, want)
+	}
+	if got := EndpointFrom(t.Context()); got != "" {
+		t.Errorf("of a foreign context: %q", got)
+	}
+}
+
+func TestNewClientRefusesABadURL(t *testing.T) {
+	t.Parallel()
+	for _, base := range []string{
+		"plex.tv", "ftp://plex.tv", "https://", "https://user:hunter2@plex.tv", "https://plex.tv?x=1", "https://plex.tv/#a",
+		"https://plex.tv:https", "https://plex.tv:0x1", "https://pl ex.tv", "https://plex.tv:", "://", "/",
+	} {
+		c, err := NewClient(Options{BaseURL: base})
+		if err == nil || c != nil || !strings.Contains(err.Error(), "must be like https://plex.tv") ||
+			strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", base, err)
+		}
+	}
+	c, err := NewClient(Options{})
+	if err != nil || c.LinkURL("AB&D") != "https://plex.tv/link/?pin=AB%26D" {
+		t.Errorf("the default: %v", err)
+	}
+}
