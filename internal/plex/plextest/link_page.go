@@ -38,7 +38,7 @@ func (s *Simulator) submitLinkPage(c *call) answer {
 		pin, err := s.claim(view.Code, account)
 		if err != nil {
 			view.Error = "This PIN was not accepted: it is mistyped, has expired or was used before. " +
-				"It has 4 characters. Ask your device for a new one if it is the one it shows."
+				"It has 4 characters. If it is the one your device shows, ask the device for a new one."
 			break
 		}
 		return s.linkPage(http.StatusOK, linkView{Account: view.Account, Linked: &pin})
