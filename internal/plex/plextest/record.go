@@ -35,7 +35,7 @@ func (e Endpoint) split() (method, path string) {
 	return method, path
 }
 
-// Request is the record of one request. It holds secrets (see Simulator.Secrets): log none but the fields up to Account.
+// Request is the record of one request. It holds secrets (see Simulator.Secrets): log none but the fields up to DeviceName.
 type Request struct {
 	Time     time.Time // when it arrived, by the simulator's clock
 	Server   string    // "plex.tv" or the media server's name
