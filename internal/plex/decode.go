@@ -294,7 +294,7 @@ func decodeErrors(body []byte) apiErrors {
 			Text    string `xml:",chardata"`
 		} `xml:"error"`
 	}
-	if xml.Unmarshal(body, &doc) != nil {
+	if xml.Unmarshal(bytes.TrimSpace(body), &doc) != nil {
 		return nil
 	}
 	var errs apiErrors
