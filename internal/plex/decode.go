@@ -274,7 +274,7 @@ func (e apiErrors) says(message string) bool {
 	return slices.ContainsFunc(e, func(e apiError) bool { return strings.EqualFold(string(e.Message), message) })
 }
 
-// decodeErrors reads the error bodies of plex.tv, {"errors":[…]}, {"error":"…"} and <errors>; nil for anything else.
+// decodeErrors reads plex.tv's error bodies, {"errors":[…]}, {"error":"…"} and <errors>; nil for anything else.
 func decodeErrors(body []byte) apiErrors {
 	var wire struct {
 		Errors apiErrors `json:"errors"`
