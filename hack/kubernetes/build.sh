@@ -14,7 +14,7 @@ elapsed() { # SINCE, in seconds of this script
 }
 
 pinned() { # MODULE: its version in go.mod
-	awk -v module="$1" '{ for (i = 1; i < NF; i++) if ($i == module) { print $(i + 1); exit } }' go.mod
+	awk -v module="$1" '{ for (i = 1; i < NF; i++) if ($i == module && $(i + 1) ~ /^v/) print $(i + 1) }' go.mod
 }
 
 # A program is a package, the version it is stamped with, and flags for go build.
