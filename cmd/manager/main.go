@@ -1,0 +1,230 @@
+// Command manager runs the PlexLink operator.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	crcontroller "sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/controller"
+	"plexlink.dev/operator/internal/plex"
+)
+
+// version is stamped in by the Makefile.
+var version = "dev"
+
+// settings are what the flags say.
+type settings struct {
+	plexURL          string
+	plexQPS          float64
+	plexBurst        int
+	denyCIDRs        string
+	watchNamespaces  string
+	leaderElect      bool
+	metricsAddr      string
+	metricsSecure    bool
+	probeAddr        string
+	maxReconciles    int
+	uninstall        bool
+	printVersion     bool
+	deniedServerNets []netip.Prefix
+	namespaces       []string
+}
+
+func main() {
+	s, logging, err := parseFlags(os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "manager:", err)
+		os.Exit(2)
+	case s.printVersion:
+		fmt.Println("plexlink", version)
+		return
+	}
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(logging)))
+	if err := run(ctrl.SetupSignalHandler(), s); err != nil {
+		ctrl.Log.Error(err, "The manager ended")
+		os.Exit(1)
+	}
+}
+
+// parseFlags reads and checks the command line; its errors say what to change.
+func parseFlags(args []string) (settings, *zap.Options, error) {
+	var s settings
+	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
+	flags.StringVar(&s.plexURL, "plex-url", "https://plex.tv", "The address of plex.tv.")
+	flags.Float64Var(&s.plexQPS, "plex-qps", 5, "Requests to plex.tv per second, for all PlexLinks together. plex.tv blocks addresses that send about 10.")
+	flags.IntVar(&s.plexBurst, "plex-burst", 10, "Requests to plex.tv that may be sent at once after a quiet time.")
+	flags.StringVar(&s.denyCIDRs, "deny-server-cidrs", prefixList(plex.DefaultDeny),
+		"Networks, separated by commas, in which no media server is contacted, whatever a PlexLink or plex.tv says. "+
+			"The default protects this Pod itself and the cloud's metadata service.")
+	flags.StringVar(&s.watchNamespaces, "watch-namespaces", "", "Namespaces, separated by commas, whose PlexLinks are served. Default: all.")
+	flags.BoolVar(&s.leaderElect, "leader-elect", false, "Let only one of several replicas work at a time.")
+	flags.StringVar(&s.metricsAddr, "metrics-bind-address", "0", "Where metrics are served, such as :8443. 0: nowhere.")
+	flags.BoolVar(&s.metricsSecure, "metrics-secure", true,
+		"Serve metrics over HTTPS, to callers that the cluster allows to get the path /metrics. False: over HTTP, to everybody.")
+	flags.StringVar(&s.probeAddr, "health-probe-bind-address", ":8081", "Where /healthz and /readyz are served. 0: nowhere.")
+	flags.IntVar(&s.maxReconciles, "max-concurrent-reconciles", 20, "PlexLinks that are worked on at a time. The work is mostly waiting for answers.")
+	flags.BoolVar(&s.uninstall, "uninstall", false,
+		"Take the finalizers off all PlexLinks and exit. Run it before the operator is removed: afterwards nobody would, and they could not be deleted. Tokens stay valid.")
+	flags.BoolVar(&s.printVersion, "version", false, "Print the version and exit.")
+	logging := &zap.Options{}
+	logging.BindFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		return s, logging, err
+	}
+	logging.Level = withoutBodies(logging.Level)
+	return s, logging, s.check(flags.Args())
+}
+
+// check reads the lists and refuses values that cannot work.
+func (s *settings) check(rest []string) error {
+	if len(rest) > 0 {
+		return fmt.Errorf("%q is not a flag: see --help", rest[0])
+	}
+	if s.plexQPS <= 0 || s.plexBurst < 1 || s.maxReconciles < 1 {
+		return errors.New("--plex-qps, --plex-burst and --max-concurrent-reconciles must be greater than 0")
+	}
+	for _, text := range split(s.denyCIDRs) {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return fmt.Errorf("--deny-server-cidrs: %q is not a network: write it like 169.254.0.0/16 or fe80::/10", text)
+		}
+		s.deniedServerNets = append(s.deniedServerNets, prefix)
+	}
+	s.namespaces = split(s.watchNamespaces)
+	return nil
+}
+
+func split(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+func prefixList(prefixes []netip.Prefix) string {
+	var texts []string
+	for _, p := range prefixes {
+		texts = append(texts, p.String())
+	}
+	return strings.Join(texts, ",")
+}
+
+// withoutBodies keeps the log from level 8 on, where client-go prints the bodies of its requests: they are Secrets.
+func withoutBodies(level zapcore.LevelEnabler) zapcore.LevelEnabler {
+	const highest = zapcore.Level(-7)
+	return zapcore.LevelEnabler(levelFunc(func(l zapcore.Level) bool {
+		if level == nil {
+			return l >= zapcore.InfoLevel
+		}
+		return l >= highest && level.Enabled(l)
+	}))
+}
+
+type levelFunc func(zapcore.Level) bool
+
+func (f levelFunc) Enabled(l zapcore.Level) bool { return f(l) }
+
+// run does what the settings say until the context ends.
+func run(ctx context.Context, s settings) error {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+
+	kubeconfig, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the cluster: %w", err)
+	}
+	kubeconfig.QPS = -1 // API Priority and Fairness does this better, on the server.
+	if s.uninstall {
+		return uninstall(ctx, kubeconfig, scheme, s.namespaces)
+	}
+
+	metrics := metricsserver.Options{BindAddress: s.metricsAddr, SecureServing: s.metricsSecure}
+	if s.metricsSecure {
+		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+		// HTTP/2 has been attacked too often for what metrics gain from it.
+		metrics.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}
+	}
+	mgr, err := ctrl.NewManager(kubeconfig, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         controller.CacheOptions(s.namespaces),
+		Metrics:                       metrics,
+		HealthProbeBindAddress:        s.probeAddr,
+		LeaderElection:                s.leaderElect,
+		LeaderElectionID:              "plexlink-operator",
+		LeaderElectionReleaseOnCancel: true,
+		Controller: config.Controller{
+			MaxConcurrentReconciles: s.maxReconciles,
+			ReconciliationTimeout:   time.Minute,
+			EnableWarmup:            new(true),
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("set up the manager: %w", err)
+	}
+
+	plexTV, err := plex.NewClient(plex.Options{BaseURL: s.plexURL})
+	if err != nil {
+		return fmt.Errorf("--plex-url: %w", err)
+	}
+	reconciler := &controller.Reconciler{
+		Client:    mgr.GetClient(),
+		APIReader: mgr.GetAPIReader(),
+		Recorder:  mgr.GetEventRecorder(v1alpha1.ManagedBy),
+		Plex:      plexTV,
+		NewTransport: func(roots *x509.CertPool) *http.Transport {
+			return plex.NewTransport(plex.TransportOptions{Deny: s.deniedServerNets, RootCAs: roots})
+		},
+		QPS:     s.plexQPS,
+		Burst:   s.plexBurst,
+		Version: version,
+		Clock:   clock.RealClock{},
+	}
+	if err := reconciler.SetupWithManager(mgr, crcontroller.Options{}); err != nil {
+		return fmt.Errorf("set up the controller: %w", err)
+	}
+	if err := errors.Join(mgr.AddHealthzCheck("healthz", healthz.Ping), mgr.AddReadyzCheck("readyz", healthz.Ping)); err != nil {
+		return fmt.Errorf("set up the probes: %w", err)
+	}
+	ctrl.Log.Info("Starting", "version", version, "plexURL", s.plexURL, "namespaces", s.namespaces)
+	return mgr.Start(ctx)
+}
+
+// uninstall takes the finalizers off and says how many.
+func uninstall(ctx context.Context, kubeconfig *rest.Config, scheme *runtime.Scheme, namespaces []string) error {
+	c, err := client.New(kubeconfig, client.Options{Scheme: scheme})
+	if err != nil {
+		return fmt.Errorf("connect to the cluster: %w", err)
+	}
+	count, err := controller.RemoveFinalizers(ctx, c, namespaces...)
+	if err != nil {
+		return fmt.Errorf("take the finalizers off: %w", err)
+	}
+	fmt.Printf("The finalizers of %d PlexLinks are off. Their tokens stay valid; remove the devices under Authorized Devices at plex.tv if they are not needed.\n", count)
+	return nil
+}

@@ -1,0 +1,60 @@
+package controller
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// backOff spaces the attempts of each link at each thing that fails: one second, two, four, up to a limit. It is in
+// memory only: after a restart everything may be tried once at once.
+type backOff struct {
+	mu       sync.Mutex
+	attempts map[types.UID]map[string]attempt
+}
+
+type attempt struct {
+	failures int
+	next     time.Time
+}
+
+func newBackOff() *backOff {
+	return &backOff{attempts: map[types.UID]map[string]attempt{}}
+}
+
+// next notes a failure and returns how long to wait.
+func (b *backOff) next(s *scope, thing string, limit time.Duration) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	things := b.attempts[s.link.UID]
+	if things == nil {
+		things = map[string]attempt{}
+		b.attempts[s.link.UID] = things
+	}
+	failures := things[thing].failures
+	wait := min(time.Second<<min(failures, 20), limit)
+	things[thing] = attempt{failures + 1, s.now.Add(wait)}
+	return wait
+}
+
+// remaining returns how long the next attempt still has to wait.
+func (b *backOff) remaining(s *scope, thing string) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return max(b.attempts[s.link.UID][thing].next.Sub(s.now), 0)
+}
+
+// reset notes a success.
+func (b *backOff) reset(s *scope, thing string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.attempts[s.link.UID], thing)
+}
+
+// forget drops a link that is gone.
+func (b *backOff) forget(link types.UID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.attempts, link)
+}
