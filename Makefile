@@ -6,7 +6,7 @@ KUBECTL ?= $(or $(shell command -v kubectl 2>/dev/null),bin/k8s/kubectl)
 LDFLAGS = -X main.version=$(VERSION)
 # Where envtest looks for kube-apiserver, etcd and kubectl.
 export KUBEBUILDER_ASSETS = $(CURDIR)/bin/k8s
-GENERATED = api config/crd/bases config/rbac/role.yaml
+GENERATED = 'api/*/zz_generated.deepcopy.go' config/crd/bases config/rbac/role.yaml
 
 ifneq (,$(filter-out help,$(MAKECMDGOALS)))
 ifeq (,$(shell command -v go 2>/dev/null))

@@ -57,6 +57,7 @@ download() {
 	setup=$(cd ../tools && go tool -n setup-envtest)
 	mkdir -p "$bin"
 	if ! assets=$(timeout 90 "$setup" use "${kubernetes#v}" --bin-dir "$bin/.prebuilt" -p path 2>/dev/null); then
+		rm -rf "$bin/.prebuilt"
 		touch "$refused"
 		say "none can be downloaded here, compiling instead"
 		return
