@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"plexlink.dev/operator/api/v1alpha1"
+)
+
+// plexClient never waits for long: all that it calls is on this machine.
+var plexClient = &http.Client{Timeout: 10 * time.Second}
+
+// link applies the PlexLink, shows its PIN, and waits until it is entered.
+func (d *demo) link(ctx context.Context) error {
+	if err := d.show(ctx, "apply", "-f", "hack/demo/plexlink.yaml"); err != nil {
+		return err
+	}
+	if err := d.show(ctx, "wait", "-n", "media", "plexlink/kometa", "--for=jsonpath={.status.pin.code}", "--timeout=30s"); err != nil {
+		return err
+	}
+	if err := d.show(ctx, "get", "plexlink", "-n", "media"); err != nil {
+		return err
+	}
+	link, err := d.readLink(ctx)
+	if err != nil {
+		return err
+	}
+	wait := []string{"wait", "-n", "media", "plexlink/kometa", "--for=condition=Ready", "--timeout=2h"}
+	if d.auto {
+		fmt.Printf("\nEntering the PIN %s at %s/link as alice.\n", link.Status.PIN.Code, d.plexURL)
+		if err := d.enter(ctx, link.Status.PIN.Code); err != nil {
+			return err
+		}
+		wait[len(wait)-1] = "--timeout=30s"
+	} else {
+		fmt.Printf(`
+    Now it is your turn. Open this page, which plays plex.tv/link, and enter the PIN %s as alice:
+
+        %s
+
+    Or in another terminal:  curl --data account=alice --data pin=%[1]s %[3]s/link
+    The PIN is good until %[4]s. After that "kubectl get plexlink" shows a new one.
+`, link.Status.PIN.Code, link.Status.PIN.LinkURL, d.plexURL, link.Status.PIN.ExpiresAt.Local().Format("15:04"))
+	}
+	if err := d.show(ctx, wait...); err != nil {
+		return err
+	}
+	d.linked = true
+	return d.show(ctx, "get", "plexlink", "-n", "media", "-o", "wide")
+}
+
+// enter does what a person does at the link page.
+func (d *demo) enter(ctx context.Context, pin string) error {
+	form := url.Values{"account": {"alice"}, "pin": {pin}}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.plexURL+"/link", strings.NewReader(form.Encode()))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	response, err := plexClient.Do(r)
+	if err != nil {
+		return fmt.Errorf("enter the PIN: %w", err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("enter the PIN: the link page answers %s", response.Status)
+	}
+	return nil
+}
+
+// prove shows the Secret and calls the media server with what it contains.
+func (d *demo) prove(ctx context.Context) error {
+	link, err := d.readLink(ctx)
+	if err != nil {
+		return err
+	}
+	if ready := meta.FindStatusCondition(link.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Reason != v1alpha1.ReasonLinked {
+		return fmt.Errorf("the PlexLink is not %s", v1alpha1.ReasonLinked)
+	}
+	if err := d.show(ctx, "get", "secret", "-n", "media", link.Status.SecretName); err != nil {
+		return err
+	}
+	var secret corev1.Secret
+	if err := d.read(ctx, &secret, "secret", link.Status.SecretName); err != nil {
+		return err
+	}
+	address, token := string(secret.Data["PLEX_URL"]), string(secret.Data["PLEX_TOKEN"])
+	if address != d.serverURL || len(token) < 8 {
+		return fmt.Errorf("the Secret has the address %q and a token of %d characters; it should have %s and a token", address, len(token), d.serverURL)
+	}
+	fmt.Printf("\nWhat is in it:\n    PLEX_URL    %s\n    PLEX_TOKEN  %s… (%d characters)\n", address, token[:4], len(token))
+
+	fmt.Println("\nThe media server, called with exactly that:")
+	for _, call := range []struct {
+		header http.Header
+		how    string
+		want   int
+	}{
+		{http.Header{"X-Plex-Token": {token}}, "with the token", http.StatusOK},
+		{http.Header{}, "without it", http.StatusUnauthorized},
+	} {
+		status, err := get(ctx, address+"/library/sections", call.header)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("    GET %s/library/sections  %-14s  %s\n", address, call.how, status)
+		if !strings.HasPrefix(status, fmt.Sprint(call.want)) {
+			return fmt.Errorf("the media server answers %s, not %d", status, call.want)
+		}
+	}
+	return nil
+}
+
+// get returns the status of the answer, such as 200 OK.
+func get(ctx context.Context, address string, header http.Header) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return "", err
+	}
+	r.Header = header
+	response, err := plexClient.Do(r)
+	if err != nil {
+		return "", fmt.Errorf("call the media server: %w", err)
+	}
+	response.Body.Close()
+	return response.Status, nil
+}
+
+func (d *demo) readLink(ctx context.Context) (*v1alpha1.PlexLink, error) {
+	var link v1alpha1.PlexLink
+	return &link, d.read(ctx, &link, "plexlink", "kometa")
+}
+
+// read reads an object in the namespace media.
+func (d *demo) read(ctx context.Context, into any, kind, name string) error {
+	raw, err := d.kubectl(ctx, "get", kind, "-n", "media", name, "-o", "json")
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(raw), into)
+}

@@ -1,0 +1,129 @@
+// demo shows the whole flow on this machine: it starts etcd, kube-apiserver, plexsim and the manager, applies a PlexLink,
+// waits until its PIN is entered, and calls the media server with exactly what is in the Secret.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+)
+
+// demo is what the steps share.
+type demo struct {
+	auto   bool   // enter the PIN without a person, and exit when all is shown
+	assets string // folder of etcd, kube-apiserver and kubectl
+	dir    string // temporary; all that is written at run time is in it
+	// fail ends the demo from outside its steps.
+	fail context.CancelCauseFunc
+	// stops end what was started, in that order.
+	stops []func() error
+
+	plexURL   string // of the simulated plex.tv
+	serverURL string // of the simulated media server
+	linked    bool
+}
+
+func main() {
+	if program := os.Getenv(standInFor(os.Args[0])); program != "" {
+		become(program)
+	}
+	auto := flag.Bool("auto", false, "Enter the PIN without a person, and exit when all is shown.")
+	flag.Parse()
+	endWithParent(syscall.SIGTERM)
+	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, restore) // a second Ctrl-C does not wait
+	if err := run(ctx, *auto); err != nil {
+		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// run shows everything until it is done or interrupted. All that it starts has ended when it returns.
+func run(interrupted context.Context, auto bool) (err error) {
+	d := &demo{auto: auto}
+	if err := d.check(); err != nil {
+		return err
+	}
+	if d.dir, err = os.MkdirTemp("", "plexlink-demo-"); err != nil {
+		return err
+	}
+	ctx, fail := context.WithCancelCause(interrupted)
+	d.fail = fail
+	defer func() {
+		if stopErr := d.stopAll(); stopErr != nil {
+			err = errors.Join(err, stopErr)
+			return
+		}
+		fmt.Println("\nAll is stopped, and the temporary files are removed.")
+	}()
+	for _, step := range []func(context.Context) error{d.start, d.link, d.prove, d.stay} {
+		err := step(ctx)
+		switch {
+		case interrupted.Err() != nil && d.linked:
+			return nil
+		case interrupted.Err() != nil:
+			return errors.New("interrupted before the PIN was entered")
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			return fmt.Errorf("%w%s", err, d.logEnd("manager"))
+		}
+	}
+	return nil
+}
+
+// check finds what is missing before anything is started.
+func (d *demo) check() error {
+	if _, err := os.Stat("hack/demo/plexlink.yaml"); err != nil {
+		return errors.New(`this is not the root of the repository: run "make demo" there`)
+	}
+	d.assets = os.Getenv("KUBEBUILDER_ASSETS")
+	if d.assets == "" {
+		d.assets = "bin/k8s"
+	}
+	var err error
+	if d.assets, err = filepath.Abs(d.assets); err != nil {
+		return err
+	}
+	for _, program := range []string{"etcd", "kube-apiserver", "kubectl"} {
+		if _, err := os.Stat(filepath.Join(d.assets, program)); err != nil {
+			return fmt.Errorf(`%s is missing in %s: run "make control-plane", or "make demo", which does that first`, program, d.assets)
+		}
+	}
+	return nil
+}
+
+// stay keeps everything running for a person who wants to play along.
+func (d *demo) stay(ctx context.Context) error {
+	if d.auto {
+		return nil
+	}
+	fmt.Printf(`
+All keeps running until Ctrl-C. To play along, in another terminal:
+
+    export KUBECONFIG=%s
+    %[3]s describe plexlink -n media kometa
+    %[3]s delete secret -n media kometa      # it comes back
+    tail -f %[2]s
+`, d.path("kubeconfig"), d.path("manager.log"), filepath.Join(d.assets, "kubectl"))
+	<-ctx.Done()
+	return nil
+}
+
+// stopAll stops what runs, the youngest first, and removes what was written.
+func (d *demo) stopAll() error {
+	var errs []error
+	for _, stop := range slices.Backward(d.stops) {
+		errs = append(errs, stop())
+	}
+	return errors.Join(append(errs, os.RemoveAll(d.dir))...)
+}
+
+// path of a file in the temporary folder.
+func (d *demo) path(name string) string { return filepath.Join(d.dir, name) }

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+)
+
+const (
+	binaries  = "bin/demo"
+	namespace = "plexlink-system"
+	account   = "controller-manager"
+)
+
+// start builds and starts all that the demo needs.
+func (d *demo) start(ctx context.Context) error {
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"Building the manager and plexsim into " + binaries, d.build},
+		{"Starting etcd and kube-apiserver", d.startControlPlane},
+		{"Installing the CRD and the manager's role", d.install},
+		{"Starting plexsim, which plays plex.tv", d.startPlexsim},
+		{"Starting the manager", d.startManager},
+	} {
+		if err := timed(step.what, func() error { return step.do(ctx) }); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *demo) build(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", binaries+"/", "./cmd/manager", "./hack/plexsim")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// startControlPlane starts etcd and kube-apiserver on free ports, and writes the administrator's kubeconfig.
+func (d *demo) startControlPlane(context.Context) error {
+	log, err := d.createLog("control-plane")
+	if err != nil {
+		return err
+	}
+	ctrl.SetLogger(zap.New(zap.WriteTo(log)))
+	env := &envtest.Environment{ControlPlaneStartTimeout: time.Minute, ControlPlaneStopTimeout: time.Minute}
+	apiServer, etcd := env.ControlPlane.GetAPIServer(), &envtest.Etcd{}
+	env.ControlPlane.Etcd = etcd
+	apiServer.Out, apiServer.Err, etcd.Out, etcd.Err = log, log, log, log
+	apiServer.CertDir, etcd.DataDir = d.path("apiserver"), d.path("etcd-data")
+	if err := errors.Join(os.Mkdir(apiServer.CertDir, 0o700), os.Mkdir(etcd.DataDir, 0o700)); err != nil {
+		return err
+	}
+	if apiServer.Path, err = d.standIn("kube-apiserver"); err != nil {
+		return err
+	}
+	if etcd.Path, err = d.standIn("etcd"); err != nil {
+		return err
+	}
+	d.stops = append(d.stops, log.Close, env.Stop)
+	if _, err := env.Start(); err != nil {
+		return fmt.Errorf("start etcd and kube-apiserver: %w%s", err, d.logEnd("control-plane"))
+	}
+	return os.WriteFile(d.path("kubeconfig"), env.KubeConfig, 0o600)
+}
+
+// install applies what the manager needs, and its rights, which are those that it has in any cluster.
+func (d *demo) install(ctx context.Context) error {
+	for _, args := range [][]string{
+		{"create", "namespace", namespace},
+		{"create", "namespace", "media"},
+		{"create", "serviceaccount", "-n", namespace, account},
+		{"apply", "-f", "config/crd/bases", "-f", "config/rbac/role.yaml"},
+		{"create", "clusterrolebinding", "manager", "--clusterrole=manager-role", "--serviceaccount=" + namespace + ":" + account},
+		{"wait", "--for=condition=Established", "--timeout=30s", "crd/plexlinks.plexlink.dev"},
+	} {
+		if _, err := d.kubectl(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startPlexsim starts the simulator and learns its addresses.
+func (d *demo) startPlexsim(context.Context) error {
+	out, in, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	err = d.startProcess(filepath.Join(binaries, "plexsim"), in, nil, "--config=hack/demo/plexsim.yaml")
+	in.Close()
+	if err != nil {
+		return err
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		kind, rest, _ := strings.Cut(lines.Text(), " ")
+		value, name, _ := strings.Cut(strings.TrimSpace(rest), " ")
+		switch {
+		case kind == "plex.tv":
+			d.plexURL = value
+		case kind == "server" && strings.TrimSpace(name) == "My Plex Server":
+			d.serverURL = value
+		case kind == "ready":
+			return nil
+		}
+	}
+	return errors.New("plexsim did not start" + d.logEnd("plexsim"))
+}
+
+// startManager starts the manager under its ServiceAccount.
+func (d *demo) startManager(ctx context.Context) error {
+	token, err := d.kubectl(ctx, "create", "token", "-n", namespace, account, "--duration=720h")
+	if err != nil {
+		return err
+	}
+	config, err := clientcmd.LoadFromFile(d.path("kubeconfig"))
+	if err != nil {
+		return err
+	}
+	for user := range config.AuthInfos {
+		config.AuthInfos[user] = &api.AuthInfo{Token: strings.TrimSpace(token)}
+	}
+	if err := clientcmd.WriteToFile(*config, d.path("manager.kubeconfig")); err != nil {
+		return err
+	}
+	return d.startProcess(filepath.Join(binaries, "manager"), nil, []string{"KUBECONFIG=" + d.path("manager.kubeconfig")},
+		"--plex-url="+d.plexURL,
+		"--deny-server-cidrs=169.254.0.0/16", // without loopback, where the simulated servers are
+		"--leader-elect=false", "--metrics-bind-address=0", "--health-probe-bind-address=127.0.0.1:0")
+}
