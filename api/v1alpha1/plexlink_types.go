@@ -24,7 +24,7 @@ import (
 // +kubebuilder:printcolumn:name="PIN-Expires",type=string,priority=1,JSONPath=`.status.pin.expiresAt`,description="When the PIN stops working"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="metadata.name may have at most 63 characters, because it becomes a label of the Secrets: choose a shorter name"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.secret) || !has(self.spec.secret.name) || self.spec.secret.name != self.metadata.name + '-plexlink-device'",message="spec.secret.name is the name of the Secret in which PlexLink keeps its own state: choose another name"
-// +kubebuilder:validation:XValidation:rule="(has(oldSelf.spec) && has(oldSelf.spec.device) && has(oldSelf.spec.device.clientIdentifier) ? oldSelf.spec.device.clientIdentifier : '') == (has(self.spec) && has(self.spec.device) && has(self.spec.device.clientIdentifier) ? self.spec.device.clientIdentifier : '')",message="spec.device.clientIdentifier cannot be changed, because the token belongs to it: delete this PlexLink and create it again"
+// +kubebuilder:validation:XValidation:rule="(has(oldSelf.spec) && has(oldSelf.spec.device) && has(oldSelf.spec.device.clientIdentifier) ? oldSelf.spec.device.clientIdentifier : ”) == (has(self.spec) && has(self.spec.device) && has(self.spec.device.clientIdentifier) ? self.spec.device.clientIdentifier : ”)",message="spec.device.clientIdentifier cannot be changed, because the token belongs to it: delete this PlexLink and create it again"
 type PlexLink struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -84,7 +84,7 @@ func (r *Reconciler) createPIN(ctx context.Context, s *scope) error {
 	}
 	r.backOff.reset(s, "pin")
 	s.device.PINID = pin.ID
-	s.device.PIN = &openPIN{Code: pin.Code, QRURL: pin.QRURL, ExpiresAt: r.Clock.Now().Add(pin.ExpiresIn)}
+	s.device.PIN = &openPIN{Code: pin.Code, QRURL: pin.QRURL, ExpiresAt: r.Clock.Now().Add(pin.ExpiresIn).Truncate(time.Second)}
 	s.device.Unentered++
 	if err := r.saveDevice(ctx, s); err != nil {
 		return err
