@@ -95,7 +95,7 @@ fuzz: ## Run every fuzz test of the Plex client for 30 seconds.
 
 .PHONY: build
 build: ## Build bin/manager.
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/manager ./cmd/manager
+	go build -ldflags '$(LDFLAGS)' -o bin/manager ./cmd/manager
 
 .PHONY: build-installer
 build-installer: bin/kustomize ## Write dist/install.yaml, all manifests in one file, with the image IMG.
