@@ -50,11 +50,12 @@ func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
 			Code: d.PIN.Code, LinkURL: pages.LinkURL(d.PIN.Code), QRURL: d.PIN.QRURL, ExpiresAt: metav1.NewTime(d.PIN.ExpiresAt),
 		}
 	}
-	status.Account = nil
+	if s.conflict != s.link.Name+v1alpha1.DeviceSecretSuffix { // else nothing is known about account and server
+		status.Account, status.Server = nil, nil
+	}
 	if d.Account != (plex.Account{}) {
 		status.Account = &v1alpha1.AccountStatus{Username: d.Account.Username, UUID: d.Account.UUID}
 	}
-	status.Server = nil
 	if d.Server != nil {
 		status.Server = &v1alpha1.ServerStatus{
 			Name: d.Server.Name, MachineIdentifier: d.Server.MachineIdentifier, Version: d.Server.Version,
@@ -81,7 +82,7 @@ func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
 	resolved := find(status.Conditions, v1alpha1.ConditionServerResolved)
 	if s.resolved {
 		resolved = resolvedFinding(s)
-	} else if d.Token == "" {
+	} else if d.Token == "" && s.conflict == "" {
 		resolved = nil
 	}
 	set(&status, s.link, v1alpha1.ConditionServerResolved, resolved)
@@ -126,6 +127,10 @@ func authorizedFinding(s *scope, pages linkPages, before *finding) *finding {
 	switch {
 	case s.link.Spec.Suspend:
 		return no(v1alpha1.ReasonSuspended, "spec.suspend is true: no PIN is offered until it is false")
+	case s.conflict != "" && before != nil && before.status == metav1.ConditionTrue:
+		return before
+	case s.conflict != "":
+		return no(v1alpha1.ReasonSecretConflict, fmt.Sprintf("no PIN is offered while the Secret %s is in the way", s.conflict))
 	case s.plexErr != nil:
 		return no(v1alpha1.ReasonPlexUnavailable, plexProblem(s.plexErr))
 	case d.PIN != nil:

@@ -1,0 +1,149 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/plex/plextest"
+)
+
+// delete deletes a PlexLink without waiting for its end.
+func (w *world) delete(name string) {
+	w.Helper()
+	if err := admin.Delete(w.Context(), w.link(name)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// isGone waits for the end of a PlexLink.
+func (w *world) isGone(name string) {
+	w.Helper()
+	w.eventually("the end of "+name, func() error {
+		var link v1alpha1.PlexLink
+		if err := admin.Get(w.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, &link); client.IgnoreNotFound(err) == nil && err != nil {
+			return nil
+		}
+		return fmt.Errorf("it is there, deleted at %s", link.DeletionTimestamp)
+	})
+}
+
+func TestDeletionSignsOutAndRemovesTheSecrets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.startOperator()
+	w.linked("kometa")
+	w.settled("kometa")
+	w.delete("kometa")
+	w.isGone("kometa")
+	if n := w.sim.Count(plextest.SignOut); n != 1 {
+		t.Errorf("%d sign-outs, want one", n)
+	}
+	if w.secret("kometa") != nil || w.secret("kometa-plexlink-device") != nil {
+		t.Error("a Secret is left")
+	}
+}
+
+func TestDeletionOfAPendingLinkIsImmediate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.startOperator()
+	w.create("kometa")
+	w.reaches("kometa", v1alpha1.ReasonAwaitingLink)
+	w.sim.ResetRequests()
+	w.sim.Fault(plextest.Fault{Endpoint: plextest.SignOut, Status: 500, Times: -1})
+	w.delete("kometa")
+	w.isGone("kometa")
+	if w.secret("kometa-plexlink-device") != nil {
+		t.Error("the device Secret is left")
+	}
+}
+
+func TestSignOutIsGivenUpAfterFiveMinutes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.startOperator()
+	w.linked("kometa")
+	w.settled("kometa")
+	w.sim.Fault(plextest.Fault{Endpoint: plextest.SignOut, Status: 503, Times: -1})
+	w.delete("kometa")
+	w.eventually("an attempt", func() error {
+		if w.sim.Count(plextest.SignOut) == 0 {
+			return errors.New("there is none")
+		}
+		return nil
+	})
+	w.advance(4 * time.Minute)
+	w.link("kometa") // It is still there.
+	w.advance(2 * time.Minute)
+	w.isGone("kometa")
+	w.hasEvent("SignOutFailed", "Authorized Devices")
+	if w.secret("kometa") != nil || w.secret("kometa-plexlink-device") != nil {
+		t.Error("a Secret is left")
+	}
+}
+
+func TestRetainKeepsTokenAndSecretForANewLinkOfThatName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.startOperator()
+	retain := func(l *v1alpha1.PlexLink) { l.Spec.DeletionPolicy = v1alpha1.DeletionPolicyRetain }
+	w.linked("kometa", retain)
+	w.settled("kometa")
+	w.delete("kometa")
+	w.isGone("kometa")
+	if w.sim.Count(plextest.SignOut) != 0 {
+		t.Error("the device was signed out")
+	}
+	for _, name := range []string{"kometa", "kometa-plexlink-device"} {
+		if s := w.secret(name); s == nil || len(s.OwnerReferences) != 0 {
+			t.Fatalf("%s is %v", name, s)
+		}
+	}
+	checkSecretOpensServer(t, w.secret("kometa"))
+	w.create("kometa", retain)
+	w.reaches("kometa", v1alpha1.ReasonLinked)
+	if n := len(w.sim.PINs()); n != 1 {
+		t.Errorf("%d PINs, want the first only", n)
+	}
+}
+
+func TestDeviceIsSignedOutThoughItsSecretWentFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.startOperator()
+	w.linked("kometa")
+	w.settled("kometa")
+	// As in a namespace that is being deleted, where the order is up to the namespace controller.
+	w.sim.Fault(plextest.Fault{Endpoint: plextest.SignOut, Status: 503})
+	w.delete("kometa")
+	if err := client.IgnoreNotFound(admin.Delete(t.Context(), w.secret("kometa-plexlink-device"))); err != nil {
+		t.Fatal(err)
+	}
+	w.isGone("kometa")
+	if n := w.sim.Count(plextest.SignOut); n != 2 {
+		t.Errorf("%d sign-outs, want a failed one and a second", n)
+	}
+}
+
+func TestUninstallTakesTheFinalizersOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := w.startOperator()
+	w.linked("kometa")
+	w.create("waiting")
+	w.reaches("waiting", v1alpha1.ReasonAwaitingLink)
+	o.stop()
+	count, err := RemoveFinalizers(t.Context(), admin, w.namespace)
+	if err != nil || count != 2 {
+		t.Fatalf("%d finalizers were taken off (%v), want 2", count, err)
+	}
+	w.delete("kometa")
+	w.isGone("kometa")
+	w.delete("waiting")
+	w.isGone("waiting")
+}
