@@ -308,4 +308,3 @@ func TestSuspendStopsEverythingOutwardAndResumingGoesOn(t *testing.T) {
 		t.Error("there is another PIN after resuming, although the first is still good")
 	}
 }
-
