@@ -71,7 +71,7 @@ func (r *Reconciler) createPIN(ctx context.Context, s *scope) error {
 		s.requeue(wait)
 		return nil
 	}
-	pin, err := ask(ctx, r, s, false, func(ctx context.Context) (plex.PIN, error) {
+	pin, err := ask(ctx, r, s, ordinary, func(ctx context.Context) (plex.PIN, error) {
 		return r.Plex.CreatePIN(ctx, s.plexDevice(r.Version))
 	})
 	if err != nil {
@@ -103,7 +103,7 @@ func (r *Reconciler) checkPIN(ctx context.Context, s *scope) error {
 		s.requeue(wait)
 		return nil
 	}
-	token, err := ask(ctx, r, s, true, func(ctx context.Context) (plex.Sensitive, error) {
+	token, err := ask(ctx, r, s, poll, func(ctx context.Context) (plex.Sensitive, error) {
 		return r.Plex.CheckPIN(ctx, s.plexDevice(r.Version), s.device.PINID)
 	})
 	if isNotYet(err) {
@@ -153,10 +153,11 @@ func (r *Reconciler) acceptToken(ctx context.Context, s *scope, token plex.Sensi
 
 // ping prolongs the token once a day.
 func (r *Reconciler) ping(ctx context.Context, s *scope) error {
-	if s.now.Sub(s.device.LastPing) < pingInterval || r.backOff.remaining(s, "ping") > 0 {
+	if wait := max(s.device.LastPing.Add(pingInterval).Sub(s.now), r.backOff.remaining(s, "ping")); wait > 0 {
+		s.requeue(wait)
 		return nil
 	}
-	_, err := ask(ctx, r, s, false, func(ctx context.Context) (struct{}, error) {
+	_, err := ask(ctx, r, s, refresh, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, r.Plex.Ping(ctx, s.plexDevice(r.Version), s.device.Token)
 	})
 	switch {
@@ -171,6 +172,7 @@ func (r *Reconciler) ping(ctx context.Context, s *scope) error {
 	}
 	r.backOff.reset(s, "ping")
 	s.device.LastPing = s.now
+	s.requeue(pingInterval)
 	return nil
 }
 

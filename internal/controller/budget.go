@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -26,47 +27,90 @@ const maxPause = 5 * time.Minute
 // has only seconds left.
 const restOfPause = 2 * time.Second
 
+// lapse is how late a link may come back for its request before the others pass it.
+const lapse = time.Second
+
+// urgency says who goes first when the budget is short.
+type urgency int
+
+const (
+	// poll is for open PINs: one that was entered lives ten seconds.
+	poll urgency = iota
+	// entered is for a link whose PIN was entered: a person waits for it to be ready.
+	entered
+	// ordinary is for PINs and for signing out.
+	ordinary
+	// refresh is for links that work. A thousand that are due at once delay nobody.
+	refresh
+)
+
 // budget is the one allowance of requests to plex.tv for the whole operator. Nobody waits in it: who is too early has a
-// reservation and comes back.
+// place in its line and comes back.
 type budget struct {
-	mu           sync.Mutex
-	limiter      *rate.Limiter
-	reservations map[types.UID]time.Time
-	pausedUntil  time.Time
-	throttled    int // answers 429 in a row
+	mu          sync.Mutex
+	limiter     *rate.Limiter
+	line        map[types.UID]ticket
+	tickets     int
+	pausedUntil time.Time
+	throttled   int // answers 429 in a row
+}
+
+// ticket is a link's place in the line: by urgency, then by number.
+type ticket struct {
+	urgency urgency
+	number  int
+	due     time.Time // when the link is to come back
+}
+
+func (t ticket) before(other ticket) bool {
+	return t.urgency < other.urgency || t.urgency == other.urgency && t.number < other.number
 }
 
 func newBudget(qps float64, burst int) *budget {
-	return &budget{limiter: rate.NewLimiter(rate.Limit(qps), burst), reservations: map[types.UID]time.Time{}}
+	return &budget{limiter: rate.NewLimiter(rate.Limit(qps), burst), line: map[types.UID]ticket{}}
 }
 
 // take returns 0 when the link may make one request now, else how long it has to wait.
-func (b *budget) take(link types.UID, now time.Time, polling bool) time.Duration {
+func (b *budget) take(link types.UID, now time.Time, u urgency) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if pause := b.pausedUntil.Sub(now); pause > 0 {
-		if !polling {
+		if u != poll {
 			pause += restOfPause
 		}
 		return pause
 	}
-	at, reserved := b.reservations[link]
-	if !reserved {
-		at = now.Add(b.limiter.ReserveN(now, 1).DelayFrom(now))
+	mine, inLine := b.line[link]
+	if !inLine || mine.urgency != u {
+		b.tickets++
+		mine = ticket{urgency: u, number: b.tickets}
 	}
-	if wait := at.Sub(now); wait > 0 {
-		b.reservations[link] = at
+	needed := 1.0
+	for other, t := range b.line {
+		switch {
+		case other == link:
+		case now.Sub(t.due) > lapse:
+			delete(b.line, other)
+		case t.before(mine):
+			needed++
+		}
+	}
+	if missing := needed - b.limiter.TokensAt(now); missing > 0 {
+		wait := time.Duration(math.Ceil(missing / float64(b.limiter.Limit()) * float64(time.Second)))
+		mine.due = now.Add(wait)
+		b.line[link] = mine
 		return wait
 	}
-	delete(b.reservations, link)
+	b.limiter.AllowN(now, 1)
+	delete(b.line, link)
 	return 0
 }
 
-// forget drops the reservation of a link that is gone.
+// forget takes a link that is gone out of the line.
 func (b *budget) forget(link types.UID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.reservations, link)
+	delete(b.line, link)
 }
 
 // observe pauses everything when plex.tv asks for it: for as long as it says, else for a time that doubles. While a
@@ -83,6 +127,9 @@ func (b *budget) observe(err error, now time.Time, pinsOpen bool) {
 	}
 	pause := throttled.RetryAfter
 	if pause == 0 {
+		if now.Before(b.pausedUntil) {
+			return // It was asked before the pause began, so it is no answer to it.
+		}
 		limit := maxPause
 		if pinsOpen {
 			limit = pollCeiling
@@ -102,8 +149,8 @@ func (e *notYetError) Error() string { return "the budget of requests to plex.tv
 
 // ask makes one request to plex.tv within the budget. Without allowance it asks for another reconciliation and returns
 // a *notYetError.
-func ask[T any](ctx context.Context, r *Reconciler, s *scope, polling bool, request func(context.Context) (T, error)) (T, error) {
-	if wait := r.budget.take(s.link.UID, r.Clock.Now(), polling); wait > 0 {
+func ask[T any](ctx context.Context, r *Reconciler, s *scope, u urgency, request func(context.Context) (T, error)) (T, error) {
+	if wait := r.budget.take(s.link.UID, r.Clock.Now(), u); wait > 0 {
 		s.requeue(wait)
 		var none T
 		return none, &notYetError{wait}

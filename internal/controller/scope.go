@@ -66,6 +66,20 @@ func (s *scope) authorized() bool {
 	return s.device.Token != "" && !s.device.TokenRevoked
 }
 
+// settled says that the token and spec.server have been proven at an address.
+func (s *scope) settled() bool {
+	d := s.device
+	return d.Server != nil && !d.Unproven && d.Server.Spec == serverSpecKey(s.link.Spec.Server)
+}
+
+// urgency of the requests for the account and its servers.
+func (s *scope) urgency() urgency {
+	if s.settled() {
+		return refresh
+	}
+	return entered
+}
+
 // plexDevice is what plex.tv and the server are told about this link.
 func (s *scope) plexDevice(version string) plex.Device {
 	d := plex.Device{

@@ -35,8 +35,7 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 		return nil
 	}
 	spec := serverSpecKey(s.link.Spec.Server)
-	current := s.device.Server
-	settled := current != nil && current.Spec == spec && !s.device.Unproven
+	settled := s.settled()
 	if settled {
 		if wait := untilRefresh(s.link, s.now); wait > 0 {
 			s.requeue(wait)
@@ -78,7 +77,7 @@ func (r *Reconciler) resolve(ctx context.Context, s *scope, spec string) error {
 	if err := r.readAccount(ctx, s, d); err != nil {
 		return err
 	}
-	servers, err := ask(ctx, r, s, false, func(ctx context.Context) ([]plex.Server, error) {
+	servers, err := ask(ctx, r, s, s.urgency(), func(ctx context.Context) ([]plex.Server, error) {
 		return r.Plex.Resources(ctx, d, s.device.Token)
 	})
 	if err != nil {
@@ -110,7 +109,7 @@ func (r *Reconciler) readAccount(ctx context.Context, s *scope, d plex.Device) e
 	if s.device.Account != (plex.Account{}) {
 		return nil
 	}
-	account, err := ask(ctx, r, s, false, func(ctx context.Context) (plex.Account, error) {
+	account, err := ask(ctx, r, s, s.urgency(), func(ctx context.Context) (plex.Account, error) {
 		return r.Plex.Account(ctx, d, s.device.Token)
 	})
 	if err != nil {

@@ -246,7 +246,7 @@ func readyFinding(s *scope, authorized, resolved *finding) finding {
 	case s.refused != nil:
 		return no(v1alpha1.ReasonSecretRefused, "the cluster does not allow the Secret: "+clip(s.refused.Error()))
 	}
-	settled := d.Server != nil && !d.Unproven && d.Server.Spec == serverSpecKey(s.link.Spec.Server)
+	settled := s.settled()
 	switch {
 	case !settled && resolved != nil && resolved.status == metav1.ConditionFalse:
 		return no(resolved.reason, resolved.message)
