@@ -79,7 +79,7 @@ test: control-plane ## Run all tests, with the race detector, on a real kube-api
 
 .PHONY: bench
 bench: control-plane ## Measure how long a link takes, and print the distribution.
-	go test -run '^$$' -bench . ./internal/controller
+	go test -run '^$$' -bench . -benchtime 20x ./internal/controller
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test of the Plex client for 30 seconds.

@@ -39,6 +39,8 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
+var errNotYet = errors.New("it is not there yet")
+
 // world is what a story happens in: a namespace, a plex.tv with alice and her server, and operators.
 type world struct {
 	testing.TB
