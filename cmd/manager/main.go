@@ -103,9 +103,9 @@ func parseFlags(args []string) (settings, *zap.Options, error) {
 }
 
 // check reads the lists and refuses values that cannot work.
-func (s *settings) check(rest []string) error {
-	if len(rest) > 0 {
-		return fmt.Errorf("%q is not a flag: see --help", rest[0])
+func (s *settings) check(arguments []string) error {
+	if len(arguments) > 0 {
+		return fmt.Errorf("%q is not a flag: see --help", arguments[0])
 	}
 	if s.plexQPS <= 0 || s.plexBurst < 1 || s.maxReconciles < 1 {
 		return errors.New("--plex-qps, --plex-burst and --max-concurrent-reconciles must be greater than 0")
@@ -126,7 +126,7 @@ func split(list string) []string {
 }
 
 func prefixList(prefixes []netip.Prefix) string {
-	var texts []string
+	texts := make([]string, 0, len(prefixes))
 	for _, p := range prefixes {
 		texts = append(texts, p.String())
 	}

@@ -101,7 +101,7 @@ func (c config) check() error {
 
 // addresses replaces {NAME} in a URI.
 func (c config) addresses(of func(server) string) *strings.Replacer {
-	var pairs []string
+	pairs := make([]string, 0, 2*len(c.Servers))
 	for _, s := range c.Servers {
 		pairs = append(pairs, "{"+s.Name+"}", of(s))
 	}
@@ -114,7 +114,7 @@ func (c config) start(sim *plextest.Simulator) []*plextest.MediaServer {
 	for _, name := range c.Accounts {
 		accounts[name] = sim.AddAccount(name)
 	}
-	var running []*plextest.MediaServer
+	running := make([]*plextest.MediaServer, 0, len(c.Servers))
 	byName := map[string]*plextest.MediaServer{}
 	for _, s := range c.Servers {
 		o := plextest.Server{

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"time"
 
@@ -262,9 +263,7 @@ func ownershipOf(secret metav1.Object, link *v1alpha1.PlexLink) ownership {
 func (r *Reconciler) adopt(ctx context.Context, link *v1alpha1.PlexLink, secret *corev1.Secret) error {
 	before := secret.DeepCopy()
 	meta := childMeta(link, secret.Name)
-	for k, v := range meta.Labels {
-		secret.Labels[k] = v
-	}
+	maps.Copy(secret.Labels, meta.Labels)
 	refs := meta.OwnerReferences
 	for _, ref := range secret.OwnerReferences {
 		if ref.Controller == nil || !*ref.Controller {

@@ -61,7 +61,8 @@ func signedOut() notice {
 
 func signOutGivenUp() notice {
 	return notice{corev1.EventTypeWarning, "SignOutFailed", "SignOut",
-		"plex.tv did not sign the device out within five minutes, so it was given up: remove the device under Authorized Devices at https://app.plex.tv/desktop/#!/settings/devices/all"}
+		"plex.tv did not sign the device out within five minutes, so it was given up: " +
+			"remove the device under Authorized Devices at https://app.plex.tv/desktop/#!/settings/devices/all"}
 }
 
 // problem tells that the link is not, or no longer, as it should be. The message says what to do.

@@ -114,7 +114,7 @@ func decodePIN(body []byte) (PIN, error) {
 // isPlain reports whether s is a word of ASCII letters, digits, '-' and '_' of at most limit bytes.
 func isPlain(s string, limit int) bool {
 	return s != "" && len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	})
 }
 

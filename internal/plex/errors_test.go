@@ -60,9 +60,8 @@ func TestFailureByStatusAndCode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			err := answer{status: tc.status, body: []byte(tc.body)}.failure(tc.call == poll, tc.call == token)
-			var throttled *ThrottledError
-			if errors.As(tc.want, &throttled) {
-				if !errors.As(err, &throttled) || throttled.RetryAfter != 0 {
+			if _, ok := errors.AsType[*ThrottledError](tc.want); ok {
+				if throttled, ok := errors.AsType[*ThrottledError](err); !ok || throttled.RetryAfter != 0 {
 					t.Errorf("got %v, want throttled", err)
 				}
 			} else if !errors.Is(err, tc.want) {

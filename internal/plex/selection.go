@@ -75,7 +75,7 @@ func (e *ServerAmbiguousError) Error() string {
 // choice says which values of the field choose one of the servers, sorted and bounded; names only if they differ.
 func choice(servers []Server, field string) string {
 	const shown = 10
-	var names, identifiers []string
+	names, identifiers := make([]string, 0, len(servers)), make([]string, 0, len(servers))
 	for i, s := range servers {
 		names = append(names, fmt.Sprintf("%q", s.Name))
 		identifiers = append(identifiers, fmt.Sprintf("%s (%q)", s.MachineIdentifier, s.Name))

@@ -150,7 +150,7 @@ func (s *Simulator) user(c *call) answer {
 // newToken has the form of plex.tv's tokens: 20 characters, now and then with a dash in front.
 func newToken() string { return base64.RawURLEncoding.EncodeToString(randomBytes(15)) }
 
-func hexText(bytes int) string { return fmt.Sprintf("%x", randomBytes(bytes)) }
+func hexText(size int) string { return fmt.Sprintf("%x", randomBytes(size)) }
 
 func randomBytes(n int) []byte {
 	b := make([]byte, n)

@@ -65,7 +65,7 @@ func (o object) writeXML(b *bytes.Buffer) {
 			v.writeXML(&children, f.key)
 		default:
 			fmt.Fprintf(b, ` %s="`, f.key)
-			xml.EscapeText(b, []byte(attribute(v)))
+			_ = xml.EscapeText(b, []byte(attribute(v)))
 			b.WriteByte('"')
 		}
 	}

@@ -110,7 +110,7 @@ func (m *MediaServer) serve(l net.Listener) {
 	m.mu.Lock()
 	m.http = server
 	m.mu.Unlock()
-	go server.Serve(newDualListener(l, m.sim.authority.serverConfig("*."+m.hash+directDomain)))
+	go func() { _ = server.Serve(newDualListener(l, m.sim.authority.serverConfig("*."+m.hash+directDomain))) }()
 }
 
 func (m *MediaServer) routes() http.Handler {

@@ -40,7 +40,7 @@ func (e element) child(t *testing.T, name string) element {
 
 func (e element) wantAttrs(t *testing.T, names string) {
 	t.Helper()
-	for _, name := range strings.Fields(names) {
+	for name := range strings.FieldsSeq(names) {
 		if _, ok := e.attr(name); !ok {
 			t.Errorf("<%s> has no %s", e.XMLName.Local, name)
 		}
@@ -50,7 +50,7 @@ func (e element) wantAttrs(t *testing.T, names string) {
 // wantInts are attributes that python-plexapi puts through int() without a fallback, or dates that it parses.
 func (e element) wantInts(t *testing.T, names string) {
 	t.Helper()
-	for _, name := range strings.Fields(names) {
+	for name := range strings.FieldsSeq(names) {
 		if v, _ := e.attr(name); v == "" || strings.Trim(v, "0123456789") != "" {
 			t.Errorf("<%s %s=%q> is not a number", e.XMLName.Local, name, v)
 		}

@@ -1,6 +1,7 @@
 package plextest
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -95,19 +96,17 @@ func (s *Simulator) serve(server string, endpoint Endpoint, h handler) http.Hand
 
 // write sends the answer, byte by byte with a pause before each when slow is positive.
 func (a answer) write(w http.ResponseWriter, r *http.Request, slow time.Duration) {
-	for name, values := range a.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), a.header)
 	w.WriteHeader(a.status)
 	if slow <= 0 {
-		w.Write(a.body)
+		_, _ = w.Write(a.body)
 		return
 	}
 	for i := range a.body {
 		if !pause(r, slow) {
 			return
 		}
-		w.Write(a.body[i : i+1])
+		_, _ = w.Write(a.body[i : i+1])
 		http.NewResponseController(w).Flush()
 	}
 }
@@ -134,6 +133,6 @@ func cut(w http.ResponseWriter) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	conn.Write([]byte("HTTP/1.1 2"))
+	_, _ = conn.Write([]byte("HTTP/1.1 2"))
 	conn.Close()
 }

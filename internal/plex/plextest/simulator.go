@@ -53,7 +53,7 @@ func New(o Options) *Simulator {
 	s.listener = listen(o.Addr)
 	s.URL = "http://" + reachable(s.listener)
 	s.plexTV = &http.Server{Handler: s.routes(), ErrorLog: log.New(io.Discard, "", 0)}
-	go s.plexTV.Serve(s.listener)
+	go func() { _ = s.plexTV.Serve(s.listener) }()
 	return s
 }
 
