@@ -24,7 +24,7 @@ import (
 // +kubebuilder:printcolumn:name="PIN-Expires",type=string,priority=1,JSONPath=`.status.pin.expiresAt`,description="When the PIN stops working"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="metadata.name may have at most 63 characters, because it becomes a label of the Secrets: choose a shorter name"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.secret) || !has(self.spec.secret.name) || self.spec.secret.name != self.metadata.name + '-plexlink-device'",message="spec.secret.name is the name of the Secret in which PlexLink keeps its own state: choose another name"
-// +kubebuilder:validation:XValidation:rule="(has(oldSelf.spec) && has(oldSelf.spec.device) && has(oldSelf.spec.device.clientIdentifier) ? oldSelf.spec.device.clientIdentifier : ”) == (has(self.spec) && has(self.spec.device) && has(self.spec.device.clientIdentifier) ? self.spec.device.clientIdentifier : ”)",message="spec.device.clientIdentifier cannot be changed, because the token belongs to it: delete this PlexLink and create it again"
+// +kubebuilder:validation:XValidation:rule="(has(oldSelf.spec) && has(oldSelf.spec.device) && has(oldSelf.spec.device.clientIdentifier) ? oldSelf.spec.device.clientIdentifier : \"\") == (has(self.spec) && has(self.spec.device) && has(self.spec.device.clientIdentifier) ? self.spec.device.clientIdentifier : \"\")",message="spec.device.clientIdentifier cannot be changed, because the token belongs to it: delete this PlexLink and create it again"
 type PlexLink struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -104,16 +104,23 @@ type DeviceSpec struct {
 
 // ServerSpec chooses the Plex Media Server and the address that apps use.
 //
+// Leave it out when the account owns one server. With several, set name. The address is chosen by itself: the operator
+// tries those that the server advertises, best first, and writes one only when that very server answers there and
+// accepts the token. Where apps should use another address, such as a Service in this cluster, set url.
+//
 // +kubebuilder:validation:XValidation:rule="!has(self.name) || !has(self.machineIdentifier)",message="set name or machineIdentifier, not both: remove one of them"
 type ServerSpec struct {
-	// name is the server's name as Plex shows it. Upper and lower case are the same. It must be unique among the
-	// account's servers; where it is not, use machineIdentifier. status.servers lists what there is.
+	// name is the server's name as Plex shows it, for example `My Plex Server`. Upper and lower case are the same. It
+	// must be unique among the servers that the account can use; where it is not, use machineIdentifier. Without either,
+	// the only server that the account owns is used, else the only one that others share with it. status.servers lists
+	// what there is.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	Name string `json:"name,omitempty"`
 
-	// machineIdentifier is the server's unique and lasting identifier. status.servers lists what there is.
+	// machineIdentifier is the server's unique and lasting identifier: it stays when the server is renamed.
+	// status.servers lists what there is.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
@@ -122,38 +129,44 @@ type ServerSpec struct {
 
 	// url is used instead of the addresses that the server advertises, for example a Service in this cluster,
 	// `http://plex.media.svc:32400`, or a reverse proxy, `https://media.example.com/plex`. It is proven like any other:
-	// the chosen server must answer there and accept the token.
+	// the chosen server must answer there and accept the token. locations and schemes do not matter then.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != '' && !self.contains('?') && !self.contains('#') && !self.contains('@')",message="url must look like http://plex.media.svc:32400 or https://example.com/plex, without a user, a query or a fragment"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^/:]+://([^/:]+|[[][^/]+])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/.*)?$')",message="url must have a host, and no port or one from 1 to 65535"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]+$') && !self.contains('\"') && !self.contains('\\\\') && !self.contains('<') && !self.contains('>')",message="url may have no spaces, quotes or other characters that do not belong into a URL: encode them, as in %20"
 	URL string `json:"url,omitempty"`
 
-	// locations are the kinds of advertised addresses that may be used, best first. `Local` are addresses in the
+	// locations are the kinds of advertised addresses that may be used, best first. `Local` are private addresses in the
 	// server's own network, `Remote` are reached over the internet, `Relay` goes through Plex's servers with little
-	// bandwidth. Default: `[Local]`.
+	// bandwidth. Default: `[Local]`. The local addresses of a server that somebody else shares are in their network: add
+	// `Remote` for it.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=3
+	// +kubebuilder:validation:XValidation:rule="self.all(l, self.exists_one(other, other == l))",message="locations has an entry twice: remove one"
 	Locations []Location `json:"locations,omitempty"`
 
 	// schemes are the URL schemes that may be used, best first: `https`, `http`. Default: `[https, http]`. A server
-	// that requires secure connections is never used over http.
+	// that requires secure connections is never used over http. Advertised https addresses need DNS that resolves
+	// plex.direct to private addresses; where it does not, http is used.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:XValidation:rule="self.all(s, self.exists_one(other, other == s))",message="schemes has an entry twice: remove one"
 	Schemes []Scheme `json:"schemes,omitempty"`
 
 	// verification says whether an address must be proven before it is written. `Required`, the default: the operator
 	// reaches the server there and the server accepts the token. `Skip`: the best-ranked address is written unseen, for
-	// networks where apps can reach what the operator cannot.
+	// networks where apps can reach what the operator cannot. The conditions say then that it is unverified.
 	// +optional
 	Verification Verification `json:"verification,omitempty"`
 
 	// caProvider names certificates (PEM) to trust besides the public ones, for a server behind a reverse proxy with a
-	// private certificate authority.
+	// private certificate authority. It counts for the operator's own checks; apps need the certificate too.
 	// +optional
 	CAProvider *CAProvider `json:"caProvider,omitempty"`
 }
@@ -229,12 +242,14 @@ type SecretSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="secret.name must be a valid name of a Secret: lower-case letters, digits, dashes and dots"
 	Name string `json:"name,omitempty"`
 
-	// template shapes the Secret. Default: the keys PLEX_URL and PLEX_TOKEN.
+	// template shapes the Secret: its keys, values, type, labels and annotations. Default: the keys PLEX_URL and
+	// PLEX_TOKEN, which many apps read from their environment.
 	// +optional
 	Template *SecretTemplate `json:"template,omitempty"`
 }
 
-// SecretTemplate shapes the Secret, in the words of External Secrets.
+// SecretTemplate shapes the Secret, in the words of External Secrets. Set data when your app wants other keys than
+// PLEX_URL and PLEX_TOKEN, or a configuration file.
 type SecretTemplate struct {
 	// type of the Secret: `Opaque`, the default, or a type of your own such as `example.com/plex`. Types of Kubernetes
 	// itself are refused, because some of them grant access to the cluster. A change needs the Secret to be deleted.
@@ -249,18 +264,27 @@ type SecretTemplate struct {
 	Metadata SecretTemplateMetadata `json:"metadata,omitzero"`
 
 	// data has the keys of the Secret, each with a Go template for its value. When it is set, the Secret has exactly
-	// these keys, and not PLEX_URL and PLEX_TOKEN.
+	// these keys, and not PLEX_URL and PLEX_TOKEN. A key can be the name of an environment variable
+	// (`TAUTULLI_PMS_IP: "{{ .Host }}"`, used with envFrom) or of a file (`config.yml`, mounted as a volume).
 	//
 	// Values: `.URL` (without a slash at the end) and its parts `.Scheme`, `.Host`, `.Port`, `.Path`; `.Token`, the
-	// token for this server; `.AccountToken`, the token of the whole account; `.ClientIdentifier`; `.Server.Name`,
-	// `.Server.MachineIdentifier`, `.Server.Version`, `.Server.Owned`; `.Account.Username`, `.Account.UUID`.
+	// token for this server; `.AccountToken`, the token of the whole account, which plex.tv wants; `.ClientIdentifier`;
+	// `.Server.Name`, `.Server.MachineIdentifier`, `.Server.Version`, `.Server.Owned`; `.Account.Username`,
+	// `.Account.UUID`. All are text but `.Server.Owned`, which is true or false. `.Port` is never empty, `.Path` mostly
+	// is, and `.Host` has no brackets around an IPv6 address.
 	//
-	// Functions: `toJson`, `toYaml`, `urlquery`, `b64enc`, `join`, `default`, `onOff`, `lower`, `upper`, `replace`,
-	// `trimPrefix`, `trimSuffix` and those of Go templates. In a YAML or JSON file write `{{ .Server.Name | toJson }}`, so that quotes and line breaks in a
-	// name stay data.
+	// Functions: `toJson`, `toYaml`, `urlquery`, `b64enc`, `list`, `join`, `default`, `onOff`, `lower`, `upper`, `replace`,
+	// `trimPrefix`, `trimSuffix`, and of Go templates `if`, `else`, `with`, `and`, `or`, `not`, `eq`, `ne`, `lt`, `le`,
+	// `gt`, `ge`, `len`. `onOff` makes `on` or `off` of true or false.
+	//
+	// In keys that end in .yaml, .yml, .json or .toml write `name: {{ .Server.Name | toJson }}`, without quotes of your
+	// own: names are chosen by people, and quotes and line breaks in them must stay data. A template that puts a name
+	// there without toJson or toYaml is refused.
+	//
+	// A mistake shows as the status InvalidTemplate, with key and line, before anybody has to enter a PIN.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k.size() <= 253 && k.matches('^[-._a-zA-Z0-9]+$'))",message="each key of data may have letters, digits, dashes, dots and underscores only, 253 at most"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.size() <= 253 && k.matches('^[-._a-zA-Z0-9]+$') && k != '.' && !k.startsWith('..'))",message="each key of data may have letters, digits, dashes, dots and underscores only, 253 at most, and may not be . or begin with .."
 	Data map[string]TemplateText `json:"data,omitempty"`
 }
 
@@ -278,7 +302,8 @@ type SecretTemplateMetadata struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue() && !format.labelValue().validate(self[k]).hasValue())",message="each label must have a valid name, and a value of at most 63 letters, digits, dashes, dots and underscores"
 	Labels map[string]LabelValue `json:"labels,omitempty"`
 
-	// annotations to add to the Secret, for example for Stakater Reloader. Those of PlexLink itself cannot be set.
+	// annotations to add to the Secret, for example `reloader.stakater.com/match: "true"`, with which Stakater Reloader
+	// restarts Pods when the Secret changes. Those of PlexLink itself cannot be set.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('plexlink.dev/'))",message="annotations may not contain plexlink.dev/…: PlexLink needs them itself, remove them"

@@ -27,10 +27,7 @@ const contentHash = "plexlink.dev/content-hash"
 
 // checkTarget finds what would keep the Secret from being written, before a person is asked to enter a PIN.
 func (r *Reconciler) checkTarget(ctx context.Context, s *scope) error {
-	template := s.link.Spec.Secret.Template
-	if s.templateErr = checkType(template); s.templateErr == nil {
-		_, s.templateErr = renderData(template, exampleDevice)
-	}
+	s.templateErr = checkTemplate(s.link.Spec.Secret.Template)
 	if s.conflict != "" || s.authorized() || s.device.PIN != nil {
 		return nil
 	}
@@ -82,6 +79,9 @@ func (r *Reconciler) writeSecret(ctx context.Context, s *scope) error {
 		if err := r.adopt(ctx, s.link, live); err != nil {
 			return err
 		}
+	}
+	if live.Annotations[contentHash] == desired.Annotations[contentHash] {
+		r.metrics.secretRepairs.Inc()
 	}
 	s.notices = append(s.notices, secretChanged(live, desired))
 	return r.applySecret(ctx, s, live, desired)
@@ -163,6 +163,9 @@ func (r *Reconciler) createSecret(ctx context.Context, s *scope, desired *corev1
 		return nil
 	case err != nil: // AlreadyExists too: somebody was faster, and the next reconciliation decides whose it is.
 		return fmt.Errorf("create the Secret %s: %w", desired.Name, err)
+	}
+	if s.link.Status.SecretName == desired.Name {
+		r.metrics.secretRepairs.Inc()
 	}
 	s.secretInPlace = true
 	s.notices = append(s.notices, secretWritten(s.link, desired.Name))

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/template"
 	"text/template/parse"
+	"unicode"
 
 	sprig "github.com/go-task/slim-sprig/v3"
 	"sigs.k8s.io/yaml"
@@ -22,6 +23,9 @@ import (
 const (
 	// maxValue bounds every value on the way, so that no chain of functions grows without end.
 	maxValue = 256 << 10
+	// maxWork bounds what all functions of one Secret read and write together, in bytes: half a
+	// second with the slowest, toYaml.
+	maxWork = 16 << 20
 	// maxSecret bounds all values together. Kubernetes takes 1 MiB for a whole Secret, metadata included.
 	maxSecret = 1000 << 10
 )
@@ -55,7 +59,7 @@ func valuesOf(d device) (templateValues, error) {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	return templateValues{
-		URL: d.Server.URL, Scheme: u.Scheme, Host: u.Hostname(), Port: port, Path: u.Path,
+		URL: d.Server.URL, Scheme: u.Scheme, Host: u.Hostname(), Port: port, Path: u.EscapedPath(),
 		Token: d.ServerToken.Reveal(), AccountToken: d.Token.Reveal(), ClientIdentifier: d.ClientIdentifier.Reveal(),
 		Server: serverValues{
 			Name: d.Server.Name, MachineIdentifier: d.Server.MachineIdentifier, Version: d.Server.Version, Owned: d.Server.Owned,
@@ -64,16 +68,41 @@ func valuesOf(d device) (templateValues, error) {
 	}, nil
 }
 
-// exampleDevice stands for a link before there is one, to find the mistakes in a template before a person is asked to
-// enter a PIN.
-var exampleDevice = device{
-	ClientIdentifier: "example", Token: "example", ServerToken: "example",
-	deviceState: deviceState{
-		Account: plex.Account{Username: "example", UUID: "example"},
-		Server: &server{
-			Name: "example", MachineIdentifier: "example", Version: "1.0", Owned: true, URL: "http://192.0.2.1:32400/plex",
+// exampleDevices stand for a link before there is one, to find the mistakes in a template before a person is asked to
+// enter a PIN: one with an owned server, and one with a shared server whose names would break a file that does not
+// quote them.
+var exampleDevices = []device{
+	{
+		ClientIdentifier: "example", Token: "example", ServerToken: "example",
+		deviceState: deviceState{
+			Account: plex.Account{Username: "example", UUID: "example"},
+			Server: &server{
+				Name: "example", MachineIdentifier: "example", Version: "1.0", Owned: true, URL: "http://192.0.2.1:32400/plex",
+			},
 		},
 	},
+	{
+		ClientIdentifier: "example", Token: "example", ServerToken: "example",
+		deviceState: deviceState{
+			Account: plex.Account{Username: "\"}\nexample: '{", UUID: "example"},
+			Server: &server{
+				Name: "\"}\nexample: '{", MachineIdentifier: "example", Version: "\"}\nexample: '{", URL: "https://[2001:db8::1]",
+			},
+		},
+	},
+}
+
+// checkTemplate finds the mistakes in a template that show without a link. The error is a *templateError.
+func checkTemplate(t *v1alpha1.SecretTemplate) error {
+	if err := checkType(t); err != nil {
+		return err
+	}
+	for _, d := range exampleDevices {
+		if _, err := renderData(t, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // templateError says which key of spec.secret.template is wrong, where, and what is wrong. It shows no value.
@@ -98,9 +127,9 @@ func renderData(t *v1alpha1.SecretTemplate, d device) (map[string][]byte, error)
 	if err != nil {
 		return nil, &templateError{problem: err.Error()}
 	}
-	data, total := map[string][]byte{}, 0
+	data, total, functions := map[string][]byte{}, 0, newFunctions()
 	for _, key := range slices.Sorted(maps.Keys(texts)) {
-		value, err := render(string(texts[key]), values)
+		value, err := render(key, string(texts[key]), functions, values)
 		if err != nil {
 			return nil, &templateError{key, explain(err)}
 		}
@@ -113,18 +142,25 @@ func renderData(t *v1alpha1.SecretTemplate, d device) (map[string][]byte, error)
 }
 
 // render executes one template. It ends soon whatever the template says: there are no loops and no templates in it that
-// call each other, and every function's result is bounded.
-func render(text string, values templateValues) (string, error) {
-	parsed, err := template.New("line").Option("missingkey=error").Funcs(functions).Parse(text)
+// call each other, and what functions do is bounded.
+func render(key, text string, functions template.FuncMap, values templateValues) (string, error) {
+	parsed, err := template.New("line").Funcs(functions).Parse(text)
 	if err != nil {
 		return "", err
 	}
-	if len(parsed.Templates()) > 1 {
-		return "", errors.New("define and block are not available")
+	for _, each := range parsed.Templates() {
+		if each.Name() != parsed.Name() {
+			at := strings.Count(text[:each.Root.Position()], "\n") + 1
+			return "", fmt.Errorf("template: line:%d: template, define and block are not available", at)
+		}
 	}
 	if parsed.Tree != nil {
-		if err := checkNode(parsed.Root); err != nil {
+		if err := checkNode(parsed.Tree, parsed.Root); err != nil {
 			return "", err
+		}
+		if isStructured(key) {
+			parsed.Funcs(template.FuncMap{requirePlain: plain})
+			requirePlainText(parsed.Root)
 		}
 	}
 	var out boundedBuilder
@@ -140,6 +176,8 @@ var (
 	errorCalling  = regexp.MustCompile(`^error calling (\w+): `)
 	unknownField  = regexp.MustCompile(`^can't evaluate field (\w+) in type .*$`)
 	unknownMethod = regexp.MustCompile(`^function "(\w+)" not defined$`)
+	// The template library shows the values that it could not compare.
+	notComparable = regexp.MustCompile(`(?s)^(\w+: )?non-comparable type .*$`)
 )
 
 // explain turns an error of the template library into words for the person who wrote the template.
@@ -148,114 +186,140 @@ func explain(err error) string {
 	if m := location.FindStringSubmatch(text); m != nil {
 		line, text = "line "+m[1]+": ", strings.TrimPrefix(text, m[0])
 	}
+	var unquoted *unquotedError
+	if errors.As(err, &unquoted) {
+		return line + unquoted.Error()
+	}
 	if m := executing.FindStringSubmatch(text); m != nil {
-		line, text = line+m[1]+": ", strings.TrimPrefix(text, m[0])
+		line, text = line+truncate(m[1], 60)+": ", strings.TrimPrefix(text, m[0])
 	}
 	text = errorCalling.ReplaceAllString(text, "$1: ")
+	text = notComparable.ReplaceAllString(text, "${1}a list cannot be compared")
 	text = unknownField.ReplaceAllString(text, "there is no value $1; see kubectl explain plexlink.spec.secret.template.data")
 	text = unknownMethod.ReplaceAllString(text, "there is no function $1; see kubectl explain plexlink.spec.secret.template.data")
-	return line + text
+	return line + clip(text)
 }
 
 // allowed are the functions of Go templates that stay: none of them can make a value grow.
-var allowed = []string{"and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "urlquery"}
+var allowed = []string{"and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len"}
 
 // checkNode refuses what could run for long or grow without end.
-func checkNode(node parse.Node) error {
+func checkNode(tree *parse.Tree, node parse.Node) error {
+	refuse := func(what string) error {
+		at, _ := tree.ErrorContext(node)
+		return fmt.Errorf("template: %s: %s", at, what)
+	}
+	check := func(parts ...parse.Node) error {
+		for _, part := range parts {
+			if err := checkNode(tree, part); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	switch n := node.(type) {
 	case *parse.ListNode:
 		if n == nil {
 			return nil
 		}
-		for _, each := range n.Nodes {
-			if err := checkNode(each); err != nil {
+		return check(n.Nodes...)
+	case *parse.ActionNode:
+		return check(n.Pipe)
+	case *parse.IfNode:
+		return check(n.Pipe, n.List, n.ElseList)
+	case *parse.WithNode:
+		return check(n.Pipe, n.List, n.ElseList)
+	case *parse.RangeNode:
+		return refuse("range is not available, there is no list to go through")
+	case *parse.TemplateNode:
+		return refuse("template, define and block are not available")
+	case *parse.PipeNode:
+		for _, command := range n.Cmds {
+			if err := check(command.Args...); err != nil {
 				return err
 			}
 		}
-	case *parse.ActionNode:
-		return checkNode(n.Pipe)
-	case *parse.IfNode:
-		return checkBranch(n.BranchNode)
-	case *parse.WithNode:
-		return checkBranch(n.BranchNode)
-	case *parse.RangeNode:
-		return errors.New("range is not available, there is no list to go through")
-	case *parse.TemplateNode:
-		return errors.New("template is not available")
-	case *parse.PipeNode:
-		for _, command := range n.Cmds {
-			for _, arg := range command.Args {
-				if err := checkNode(arg); err != nil {
-					return err
-				}
-			}
-		}
 	case *parse.IdentifierNode:
-		if _, ours := functions[n.Ident]; !ours && !slices.Contains(allowed, n.Ident) {
-			return fmt.Errorf("function %q not defined", n.Ident)
+		if !slices.Contains(functionNames, n.Ident) && !slices.Contains(allowed, n.Ident) {
+			return refuse(fmt.Sprintf("function %q not defined", n.Ident))
 		}
 	case *parse.ChainNode:
-		return checkNode(n.Node)
+		return check(n.Node)
 	}
 	return nil
 }
 
-func checkBranch(n parse.BranchNode) error {
-	for _, part := range []parse.Node{n.Pipe, n.List, n.ElseList} {
-		if err := checkNode(part); err != nil {
-			return err
+// functionNames are the functions of ours that the API's comment on data documents.
+var functionNames = slices.Sorted(maps.Keys(newFunctions()))
+
+// newFunctions makes the functions for the templates of one Secret. Most are sprig's, which people know from Helm.
+// Together they may do maxWork.
+func newFunctions() template.FuncMap {
+	sprigs := sprig.TxtFuncMap()
+	work := 0
+	// spend takes the size of what a function reads and writes into account.
+	spend := func(texts ...string) error {
+		size := 0
+		for _, text := range texts {
+			size += len(text)
+		}
+		if work += 64 + size; work > maxWork {
+			return errors.New("the templates take too long")
+		}
+		if size > maxValue {
+			return errTooLarge
+		}
+		return nil
+	}
+	written := func(out string, err error) (string, error) {
+		return out, errors.Join(err, spend(out))
+	}
+	text := func(f func(string) string) func(string) (string, error) {
+		return func(s string) (string, error) {
+			if err := spend(s); err != nil {
+				return "", err
+			}
+			return written(f(s), nil)
 		}
 	}
-	return nil
-}
-
-// functions are those that the API's comment on data documents. Most are sprig's, which people know from Helm.
-var functions = func() template.FuncMap {
-	sprigs := sprig.TxtFuncMap()
-	text := func(name string) func(string) (string, error) {
-		f := sprigs[name].(func(string) string)
-		return func(s string) (string, error) { return bounded(f(s)) }
+	trim := func(f func(string, string) string) func(string, string) (string, error) {
+		return func(part, s string) (string, error) { return f(part, s), spend(part, s) }
 	}
-	trim := func(name string) func(string, string) string { return sprigs[name].(func(a, b string) string) }
+	encode := func(f func(any) (string, error)) func(any) (string, error) {
+		return func(v any) (string, error) {
+			texts, ok := v.([]string)
+			if s, isText := v.(string); isText {
+				texts, ok = []string{s}, true
+			}
+			if err := spend(texts...); ok && err != nil {
+				return "", err
+			}
+			return written(f(v))
+		}
+	}
 	return template.FuncMap{
 		"default":    sprigs["default"],
-		"lower":      text("lower"),
-		"upper":      text("upper"),
-		"b64enc":     text("b64enc"),
-		"trimPrefix": trim("trimPrefix"),
-		"trimSuffix": trim("trimSuffix"),
-		"list":       func(items ...string) []string { return items },
+		"lower":      text(strings.ToLower),
+		"upper":      text(strings.ToUpper),
+		"b64enc":     text(sprigs["b64enc"].(func(string) string)),
+		"urlquery":   text(url.QueryEscape),
+		"trimPrefix": trim(sprigs["trimPrefix"].(func(a, b string) string)),
+		"trimSuffix": trim(sprigs["trimSuffix"].(func(a, b string) string)),
+		"list":       func(items ...string) ([]string, error) { return items, spend(items...) },
 		"join": func(separator string, items []string) (string, error) {
-			size := 0
-			for _, item := range items {
-				size += len(item) + len(separator)
-			}
-			if size > maxValue {
-				return "", errTooLarge
+			if err := spend(append(slices.Repeat([]string{separator}, len(items)), items...)...); err != nil {
+				return "", err
 			}
 			return strings.Join(items, separator), nil
 		},
-		"replace": func(old, new, s string) (string, error) {
-			if len(s)+strings.Count(s, old)*len(new) > maxValue {
+		"replace": func(old, replacement, s string) (string, error) {
+			if len(s)+strings.Count(s, old)*len(replacement) > maxValue {
 				return "", errTooLarge
 			}
-			return strings.ReplaceAll(s, old, new), nil
+			return written(strings.ReplaceAll(s, old, replacement), spend(s))
 		},
-		"urlquery": func(s string) (string, error) { return bounded(url.QueryEscape(s)) },
-		"toJson": func(v any) (string, error) {
-			out, err := json.Marshal(v)
-			if err != nil {
-				return "", err
-			}
-			return bounded(string(out))
-		},
-		"toYaml": func(v any) (string, error) {
-			out, err := yaml.Marshal(v)
-			if err != nil {
-				return "", err
-			}
-			return bounded(strings.TrimSuffix(string(out), "\n"))
-		},
+		"toJson": encode(toJSON),
+		"toYaml": encode(toYAML),
 		"onOff": func(b bool) string {
 			if b {
 				return "on"
@@ -263,16 +327,40 @@ var functions = func() template.FuncMap {
 			return "off"
 		},
 	}
-}()
+}
+
+// toJSON escapes what is not printable too: YAML readers refuse it or take it for a line break, even in quotes.
+func toJSON(v any) (string, error) {
+	encoded, err := json.Marshal(v)
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	for _, r := range string(encoded) {
+		if r > '~' && r <= 0xffff && !unicode.IsPrint(r) {
+			_, _ = fmt.Fprintf(&out, `\u%04x`, r)
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.String(), nil
+}
+
+// toYAML writes one line. What needs several, or escapes, is written as JSON, which is YAML too: the further lines would
+// end up outside of the place in the file where the value belongs.
+func toYAML(v any) (string, error) {
+	encoded, err := toJSON(v)
+	if err != nil || strings.Contains(encoded, `\`) {
+		return encoded, err
+	}
+	out, err := yaml.Marshal(v)
+	if line := strings.TrimSuffix(string(out), "\n"); err == nil && !strings.Contains(line, "\n") {
+		return line, nil
+	}
+	return encoded, nil
+}
 
 var errTooLarge = fmt.Errorf("the value would be larger than %d KiB", maxValue>>10)
-
-func bounded(s string) (string, error) {
-	if len(s) > maxValue {
-		return "", errTooLarge
-	}
-	return s, nil
-}
 
 // boundedBuilder is a strings.Builder that refuses to grow beyond maxValue.
 type boundedBuilder struct{ strings.Builder }
