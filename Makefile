@@ -24,7 +24,8 @@ help: ## Show this list.
 
 .PHONY: demo
 demo: control-plane ## Show the whole flow on this machine; AUTO=1 enters the PIN by itself and exits.
-	go run ./hack/demo $(if $(filter 1,$(AUTO)),-auto)
+	@go build -o bin/demo/ ./hack/demo
+	@exec bin/demo/demo $(if $(filter 1,$(AUTO)),-auto)
 
 .PHONY: run
 run: ## Run the manager against the current kubeconfig and the real plex.tv ("make install" first).

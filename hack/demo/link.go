@@ -82,7 +82,8 @@ func (d *demo) prove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if ready := meta.FindStatusCondition(link.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Reason != v1alpha1.ReasonLinked {
+	ready := meta.FindStatusCondition(link.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || ready.Reason != v1alpha1.ReasonLinked {
 		return fmt.Errorf("the PlexLink is not %s", v1alpha1.ReasonLinked)
 	}
 	if err := d.show(ctx, "get", "secret", "-n", "media", link.Status.SecretName); err != nil {
@@ -94,7 +95,8 @@ func (d *demo) prove(ctx context.Context) error {
 	}
 	address, token := string(secret.Data["PLEX_URL"]), string(secret.Data["PLEX_TOKEN"])
 	if address != d.serverURL || len(token) < 8 {
-		return fmt.Errorf("the Secret has the address %q and a token of %d characters; it should have %s and a token", address, len(token), d.serverURL)
+		return fmt.Errorf("the Secret has PLEX_URL %q and a PLEX_TOKEN of %d characters; PLEX_URL should be %s",
+			address, len(token), d.serverURL)
 	}
 	fmt.Printf("\nWhat is in it:\n    PLEX_URL    %s\n    PLEX_TOKEN  %s… (%d characters)\n", address, token[:4], len(token))
 

@@ -32,7 +32,7 @@ func (d *demo) startProcess(program string, stdout *os.File, env []string, args 
 	stopping, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		cmd.Wait()
+		_ = cmd.Wait() // cmd.ProcessState says it
 		select {
 		case <-stopping:
 		default:
@@ -41,12 +41,12 @@ func (d *demo) startProcess(program string, stdout *os.File, env []string, args 
 	}()
 	d.stops = append(d.stops, func() error {
 		close(stopping)
-		cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Process.Signal(syscall.SIGTERM) // fails when it has ended
 		select {
 		case <-ended:
 			return nil
 		case <-time.After(stopTimeout):
-			cmd.Process.Kill()
+			_ = cmd.Process.Kill()
 			<-ended
 			return fmt.Errorf("%s did not stop within %s and was killed", name, stopTimeout)
 		}
@@ -92,7 +92,7 @@ func (d *demo) show(ctx context.Context, args ...string) error {
 // timed runs a step, with a sign of life every ten seconds, and says how long it took.
 func timed(what string, step func() error) error {
 	began := time.Now()
-	fmt.Printf("%-48s", what+" …")
+	fmt.Printf("%-56s", what+" …")
 	done := make(chan error, 1)
 	go func() { done <- step() }()
 	life := time.NewTicker(10 * time.Second)
@@ -103,7 +103,7 @@ func timed(what string, step func() error) error {
 			fmt.Printf("%5.1f s\n", time.Since(began).Seconds())
 			return err
 		case <-life.C:
-			fmt.Printf("%5.0f s …\n%-48s", time.Since(began).Seconds(), "")
+			fmt.Printf("%5.0f s …\n%-56s", time.Since(began).Seconds(), "")
 		}
 	}
 }

@@ -19,9 +19,10 @@ import (
 )
 
 const (
-	binaries  = "bin/demo"
-	namespace = "plexlink-system"
-	account   = "controller-manager"
+	binaries = "bin/demo"
+	// The ServiceAccount of kustomization.yaml.
+	namespace      = "plexlink-system"
+	serviceAccount = "plexlink-controller-manager"
 )
 
 // start builds and starts all that the demo needs.
@@ -32,7 +33,7 @@ func (d *demo) start(ctx context.Context) error {
 	}{
 		{"Building the manager and plexsim into " + binaries, d.build},
 		{"Starting etcd and kube-apiserver", d.startControlPlane},
-		{"Installing the CRD and the manager's role", d.install},
+		{"Installing the CRD, the ServiceAccount and its rights", d.install},
 		{"Starting plexsim, which plays plex.tv", d.startPlexsim},
 		{"Starting the manager", d.startManager},
 	} {
@@ -79,14 +80,12 @@ func (d *demo) startControlPlane(context.Context) error {
 	return os.WriteFile(d.path("kubeconfig"), env.KubeConfig, 0o600)
 }
 
-// install applies what the manager needs, and its rights, which are those that it has in any cluster.
+// install applies what the manager needs: the CRD, and the ServiceAccount with the rights that it has in any cluster.
 func (d *demo) install(ctx context.Context) error {
 	for _, args := range [][]string{
 		{"create", "namespace", namespace},
 		{"create", "namespace", "media"},
-		{"create", "serviceaccount", "-n", namespace, account},
-		{"apply", "-f", "config/crd/bases", "-f", "config/rbac/role.yaml"},
-		{"create", "clusterrolebinding", "manager", "--clusterrole=manager-role", "--serviceaccount=" + namespace + ":" + account},
+		{"apply", "-k", "hack/demo"},
 		{"wait", "--for=condition=Established", "--timeout=30s", "crd/plexlinks.plexlink.dev"},
 	} {
 		if _, err := d.kubectl(ctx, args...); err != nil {
@@ -125,7 +124,7 @@ func (d *demo) startPlexsim(context.Context) error {
 
 // startManager starts the manager under its ServiceAccount.
 func (d *demo) startManager(ctx context.Context) error {
-	token, err := d.kubectl(ctx, "create", "token", "-n", namespace, account, "--duration=720h")
+	token, err := d.kubectl(ctx, "create", "token", "-n", namespace, serviceAccount, "--duration=720h")
 	if err != nil {
 		return err
 	}
