@@ -26,6 +26,7 @@ import (
 	crcontroller "sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"plexlink.dev/operator/api/v1alpha1"
@@ -98,7 +99,9 @@ func parseFlags(args []string) (settings, *zap.Options, error) {
 	if err := flags.Parse(args); err != nil {
 		return s, logging, err
 	}
-	logging.Level = withoutBodies(logging.Level)
+	if logging.Level != nil {
+		logging.Level = withoutBodies(logging.Level)
+	}
 	return s, logging, s.check(flags.Args())
 }
 
@@ -136,12 +139,7 @@ func prefixList(prefixes []netip.Prefix) string {
 // withoutBodies keeps the log from level 8 on, where client-go prints the bodies of its requests: they are Secrets.
 func withoutBodies(level zapcore.LevelEnabler) zapcore.LevelEnabler {
 	const highest = zapcore.Level(-7)
-	return zapcore.LevelEnabler(levelFunc(func(l zapcore.Level) bool {
-		if level == nil {
-			return l >= zapcore.InfoLevel
-		}
-		return l >= highest && level.Enabled(l)
-	}))
+	return levelFunc(func(l zapcore.Level) bool { return l >= highest && level.Enabled(l) })
 }
 
 type levelFunc func(zapcore.Level) bool
@@ -163,16 +161,16 @@ func run(ctx context.Context, s settings) error {
 		return uninstall(ctx, kubeconfig, scheme, s.namespaces)
 	}
 
-	metrics := metricsserver.Options{BindAddress: s.metricsAddr, SecureServing: s.metricsSecure}
+	metricsOptions := metricsserver.Options{BindAddress: s.metricsAddr, SecureServing: s.metricsSecure}
 	if s.metricsSecure {
-		metrics.FilterProvider = withAccessReview
+		metricsOptions.FilterProvider = withAccessReview
 		// HTTP/2 has been attacked too often for what metrics gain from it.
-		metrics.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}
+		metricsOptions.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}
 	}
 	mgr, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                        scheme,
 		Cache:                         controller.CacheOptions(s.namespaces),
-		Metrics:                       metrics,
+		Metrics:                       metricsOptions,
 		HealthProbeBindAddress:        s.probeAddr,
 		LeaderElection:                s.leaderElect,
 		LeaderElectionID:              "plexlink-operator",
@@ -187,7 +185,10 @@ func run(ctx context.Context, s settings) error {
 		return fmt.Errorf("set up the manager: %w", err)
 	}
 
-	plexTV, err := plex.NewClient(plex.Options{BaseURL: s.plexURL})
+	plexTV, err := plex.NewClient(plex.Options{
+		BaseURL:   s.plexURL,
+		Transport: controller.MeasuredTransport(plex.NewTransport(plex.TransportOptions{Proxy: true})),
+	})
 	if err != nil {
 		return fmt.Errorf("--plex-url: %w", err)
 	}
@@ -203,6 +204,7 @@ func run(ctx context.Context, s settings) error {
 		Burst:   s.plexBurst,
 		Version: version,
 		Clock:   clock.RealClock{},
+		Metrics: metrics.Registry,
 	}
 	if err := reconciler.SetupWithManager(mgr, crcontroller.Options{}); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
