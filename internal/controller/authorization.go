@@ -89,6 +89,7 @@ func (r *Reconciler) createPIN(ctx context.Context, s *scope) error {
 	if err := r.saveDevice(ctx, s); err != nil {
 		return err
 	}
+	r.metrics.pinsIssued.Inc()
 	s.notices = append(s.notices, pinIssued(pin.Code, r.Plex.EntryURL(), s.device.PIN.ExpiresAt))
 	r.pins.polled(s.link.UID, r.Clock.Now())
 	s.requeue(r.pins.interval())
@@ -115,6 +116,7 @@ func (r *Reconciler) checkPIN(ctx context.Context, s *scope) error {
 		return r.acceptToken(ctx, s, token)
 	case errors.Is(err, plex.ErrPINGone), err == nil && !now.Before(s.device.PIN.ExpiresAt):
 		// This poll was the last: a person may link in the last second.
+		r.metrics.pinsExpired.Inc()
 		s.device.PIN, s.device.PINID = nil, ""
 		r.pins.leave(s.link.UID)
 		return nil
@@ -147,6 +149,7 @@ func (r *Reconciler) acceptToken(ctx context.Context, s *scope, token plex.Sensi
 	}
 	r.pins.leave(s.link.UID)
 	r.backOff.reset(s, "poll")
+	r.metrics.pinsClaimed.Inc()
 	s.notices = append(s.notices, pinEntered())
 	return nil
 }

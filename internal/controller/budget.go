@@ -52,7 +52,8 @@ type budget struct {
 	line        map[types.UID]ticket
 	tickets     int
 	pausedUntil time.Time
-	throttled   int // answers 429 in a row
+	throttled   int           // answers 429 in a row
+	paused      time.Duration // all pauses so far, the whole of the last one included
 }
 
 // ticket is a link's place in the line: by urgency, then by number.
@@ -138,8 +139,16 @@ func (b *budget) observe(err error, now time.Time, pinsOpen bool) {
 		b.throttled++
 	}
 	if until := now.Add(pause); until.After(b.pausedUntil) {
+		b.paused += min(until.Sub(b.pausedUntil), pause)
 		b.pausedUntil = until
 	}
+}
+
+// throttledTime is for how long everything has been paused so far.
+func (b *budget) throttledTime(now time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.paused - max(b.pausedUntil.Sub(now), 0)
 }
 
 // notYetError says that the budget has no request left for now.
@@ -155,7 +164,7 @@ func ask[T any](ctx context.Context, r *Reconciler, s *scope, u urgency, request
 		var none T
 		return none, &notYetError{wait}
 	}
-	result, err := request(ctx)
+	result, err := measurePlex(ctx, r.metrics, request)
 	r.budget.observe(err, r.Clock.Now(), r.pins.openCount() > 0)
 	return result, err
 }

@@ -110,6 +110,13 @@ func (q *pinQueue) leave(link types.UID) {
 	q.waiting = slices.DeleteFunc(q.waiting, func(w waiter) bool { return w.link == link })
 }
 
+// queueLength is the number of links that wait for their turn.
+func (q *pinQueue) queueLength() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
 // openCount is the number of PINs that are open.
 func (q *pinQueue) openCount() int {
 	q.mu.Lock()

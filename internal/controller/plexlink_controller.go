@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -46,7 +47,7 @@ type Reconciler struct {
 	APIReader client.Reader
 	// Recorder tells events.
 	Recorder events.EventRecorder
-	// Plex is plex.tv.
+	// Plex is plex.tv, over a [MeasuredTransport].
 	Plex *plex.Client
 	// NewTransport makes the connections to media servers; nil roots: the public certificates.
 	NewTransport func(roots *x509.CertPool) *http.Transport
@@ -57,7 +58,10 @@ type Reconciler struct {
 	Version string
 	// Clock tells the time.
 	Clock clock.PassiveClock
+	// Metrics is where the metrics are registered.
+	Metrics prometheus.Registerer
 
+	metrics *metrics
 	budget  *budget
 	pins    *pinQueue
 	backOff *backOff
@@ -79,7 +83,10 @@ type Reconciler struct {
 // SetupWithManager registers the reconciler. It watches PlexLinks, and of Secrets only the metadata of those with our
 // label, so that a cluster full of other Secrets costs nothing and no token lies in the cache.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Options) error {
-	r.budget, r.pins, r.backOff = newBudget(r.QPS, r.Burst), newPINQueue(r.QPS), newBackOff()
+	r.metrics, r.budget, r.pins, r.backOff = newMetrics(), newBudget(r.QPS, r.Burst), newPINQueue(r.QPS), newBackOff()
+	if err := r.registerMetrics(mgr.Elected()); err != nil {
+		return fmt.Errorf("register the metrics: %w", err)
+	}
 	options.RateLimiter = workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Second, time.Minute)
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.PlexLink{}, builder.WithPredicates(predicate.Or(
@@ -122,6 +129,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err == nil {
 		// After an error it is not known how things are, so the status stays as it was.
 		err = r.writeStatus(ctx, s)
+	}
+	if err == nil && s.stored.Unproven && !s.device.Unproven && s.secretInPlace {
+		r.metrics.claimToSecret.Observe(r.Clock.Since(s.device.LastPing).Seconds()) // The token was seen then.
 	}
 	if err == nil && !link.Spec.Suspend && s.conflict == "" {
 		err = r.saveDevice(ctx, s)

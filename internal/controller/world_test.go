@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	uberzap "go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	corev1 "k8s.io/api/core/v1"
@@ -51,7 +52,7 @@ type world struct {
 	alice     *plextest.Account
 	server    *plextest.MediaServer
 	logs      *syncBuffer
-	operators int
+	operators []*operator
 }
 
 // newWorld starts a simulator with alice, who owns "My Plex Server", and checks at the end what must hold in every
@@ -94,6 +95,9 @@ func (w *world) checkInvariants() {
 // leaks lists the places outside Secrets where a token, a PIN id or a client identifier is seen.
 func (w *world) leaks(ctx context.Context) []string {
 	places := map[string]string{"log": w.logs.String()}
+	for i, o := range w.operators {
+		places[fmt.Sprint("metrics of operator ", i)] = exposition(w, o.metrics)
+	}
 	var links v1alpha1.PlexLinkList
 	var events eventsv1.EventList
 	if err := errors.Join(admin.List(ctx, &links, client.InNamespace(w.namespace)), admin.List(ctx, &events, client.InNamespace(w.namespace))); err != nil {
@@ -124,6 +128,7 @@ func (w *world) leaks(ctx context.Context) []string {
 type operator struct {
 	w          *world
 	reconciler *Reconciler
+	metrics    *prometheus.Registry
 	stop       context.CancelFunc
 	stopped    chan struct{}
 	// dead makes every request fail before it is sent, as if the process had been killed.
@@ -139,9 +144,9 @@ type operator struct {
 // startOperator starts a manager for the world's namespace, with exactly the rights of config/rbac.
 func (w *world) startOperator(change ...func(*operator)) *operator {
 	w.Helper()
-	w.operators++
-	o := &operator{w: w, stopped: make(chan struct{}), died: make(chan struct{})}
-	o.reconciler = &Reconciler{QPS: 1000, Burst: 1000, Version: "test", Clock: w.clock}
+	o := &operator{w: w, stopped: make(chan struct{}), died: make(chan struct{}), metrics: prometheus.NewPedanticRegistry()}
+	w.operators = append(w.operators, o)
+	o.reconciler = &Reconciler{QPS: 1000, Burst: 1000, Version: "test", Clock: w.clock, Metrics: o.metrics}
 	for _, c := range change {
 		c(o)
 	}
@@ -161,7 +166,7 @@ func (w *world) startOperator(change ...func(*operator)) *operator {
 	}
 	r := o.reconciler
 	r.Client, r.APIReader, r.Recorder = mgr.GetClient(), mgr.GetAPIReader(), mgr.GetEventRecorder(v1alpha1.ManagedBy)
-	plexTransport := o.watchRequests(plex.NewTransport(plex.TransportOptions{}))
+	plexTransport := MeasuredTransport(o.watchRequests(plex.NewTransport(plex.TransportOptions{})))
 	if r.Plex, err = plex.NewClient(plex.Options{BaseURL: w.sim.URL, Transport: plexTransport, Timeout: 5 * time.Second}); err != nil {
 		w.Fatal(err)
 	}

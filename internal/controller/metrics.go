@@ -1,0 +1,215 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/plex"
+)
+
+// The requests to plex.tv and what came of them, as labels. All pairs are there from the start: what appears with its
+// first event looks to Prometheus as if there had been none.
+var (
+	plexEndpoints = []string{"pins.create", "pins.check", "user", "resources", "ping", "signout"}
+	plexResults   = []string{"ok", "throttled", "token_invalid", "pin_gone", "unavailable", "bad_request"}
+)
+
+// metrics counts what happens. None of them has a label with a secret, or one that grows with the number of links.
+type metrics struct {
+	pinsIssued, pinsClaimed, pinsExpired prometheus.Counter
+	secretRepairs                        prometheus.Counter
+	claimToSecret                        prometheus.Histogram
+	plexRequests                         *prometheus.CounterVec
+	plexSeconds                          *prometheus.HistogramVec
+	plexReachable                        prometheus.Gauge
+}
+
+func newMetrics() *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	m := &metrics{
+		pinsIssued:    counter("plexlink_pins_issued_total", "PINs that plex.tv has issued."),
+		pinsClaimed:   counter("plexlink_pins_claimed_total", "PINs that a person has entered and whose token is stored."),
+		pinsExpired:   counter("plexlink_pins_expired_total", "PINs that nobody has entered in time."),
+		secretRepairs: counter("plexlink_secret_repairs_total", "Secrets that somebody had edited or deleted and that were restored."),
+		claimToSecret: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "plexlink_claim_to_secret_seconds",
+			Help:    "Time from the moment the token of an entered PIN was seen until the Secret was in place.",
+			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800},
+		}),
+		plexRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "plexlink_plex_requests_total", Help: "Requests to plex.tv, by what for and what came of them.",
+		}, []string{"endpoint", "result"}),
+		plexSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "plexlink_plex_request_duration_seconds", Help: "How long requests to plex.tv took.",
+			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"endpoint"}),
+		plexReachable: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "plexlink_plex_reachable", Help: "1: plex.tv answered the last request, or was not asked yet. 0: it did not answer properly.",
+		}),
+	}
+	m.plexReachable.Set(1)
+	for _, endpoint := range plexEndpoints {
+		m.plexSeconds.WithLabelValues(endpoint)
+		for _, result := range plexResults {
+			m.plexRequests.WithLabelValues(endpoint, result)
+		}
+	}
+	return m
+}
+
+// registerMetrics registers all metrics. Those of links are there once this replica is elected.
+func (r *Reconciler) registerMetrics(elected <-chan struct{}) error {
+	m := r.metrics
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "plexlink_build_info", Help: "Always 1; the version of the operator.", ConstLabels: prometheus.Labels{"version": r.Version},
+	})
+	build.Set(1)
+	var errs []error
+	for _, c := range []prometheus.Collector{
+		m.pinsIssued, m.pinsClaimed, m.pinsExpired, m.secretRepairs, m.claimToSecret,
+		m.plexRequests, m.plexSeconds, m.plexReachable, build,
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "plexlink_plex_throttled_seconds_total", Help: "Time in which no request was sent because plex.tv wanted fewer.",
+		}, func() float64 { return r.budget.throttledTime(r.Clock.Now()).Seconds() }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "plexlink_pins_open", Help: "PINs that are open, to be entered by a person.",
+		}, func() float64 { return float64(r.pins.openCount()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "plexlink_pin_queue_length", Help: "PlexLinks that wait for their turn to get a PIN.",
+		}, func() float64 { return float64(r.pins.queueLength()) }),
+		&linkCollector{r, elected},
+	} {
+		errs = append(errs, r.Metrics.Register(c))
+	}
+	return errors.Join(errs...)
+}
+
+var (
+	linksDesc = prometheus.NewDesc("plexlink_links", "PlexLinks by status, as kubectl get shows it.", []string{"status"}, nil)
+	// notReadyDesc names links, because an alert that does not say which one is of no use. Those that work have no series.
+	notReadyDesc = prometheus.NewDesc("plexlink_link_not_ready", "1 for each PlexLink that is not ready, by status.",
+		[]string{"namespace", "name", "reason"}, nil)
+	overdueDesc = prometheus.NewDesc("plexlink_refresh_overdue_seconds",
+		"For how long the oldest refresh that is due has been due; 0: none is.", nil, nil)
+)
+
+// linkCollector derives metrics from the PlexLinks at each scrape, so that there is nothing to keep in step. Only the
+// leader shows them, or every link would be there once for each replica.
+type linkCollector struct {
+	r       *Reconciler
+	elected <-chan struct{}
+}
+
+// Describe implements [prometheus.Collector].
+func (c *linkCollector) Describe(descs chan<- *prometheus.Desc) {
+	descs <- linksDesc
+	descs <- notReadyDesc
+	descs <- overdueDesc
+}
+
+// Collect implements [prometheus.Collector].
+func (c *linkCollector) Collect(out chan<- prometheus.Metric) {
+	select {
+	case <-c.elected:
+	default:
+		return
+	}
+	// The list comes from the cache, which may still be filling; a scrape must not wait for that.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var links v1alpha1.PlexLinkList
+	if err := c.r.Client.List(ctx, &links); err != nil {
+		return
+	}
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	counts := map[string]int{v1alpha1.ReasonLinked: 0}
+	now := c.r.Clock.Now()
+	var overdue time.Duration
+	for i := range links.Items {
+		link := &links.Items[i]
+		status, ready := readyOf(link)
+		counts[status]++
+		if !ready {
+			gauge(notReadyDesc, 1, link.Namespace, link.Name, status)
+		} else if link.DeletionTimestamp == nil {
+			overdue = max(overdue, -untilRefresh(link, now))
+		}
+	}
+	for status, count := range counts {
+		gauge(linksDesc, float64(count), status)
+	}
+	gauge(overdueDesc, overdue.Seconds())
+}
+
+// readyOf returns the STATUS of a link. One that the operator has not seen yet is Pending.
+func readyOf(link *v1alpha1.PlexLink) (status string, ready bool) {
+	c := meta.FindStatusCondition(link.Status.Conditions, v1alpha1.ConditionReady)
+	if c == nil {
+		return "Pending", false
+	}
+	return c.Reason, c.Status == metav1.ConditionTrue
+}
+
+type plexRequestKey struct{}
+
+// MeasuredTransport is the transport to plex.tv for a [Reconciler]: it tells what each request is for.
+func MeasuredTransport(next http.RoundTripper) http.RoundTripper { return measuredTransport{next} }
+
+type measuredTransport struct{ next http.RoundTripper }
+
+// RoundTrip implements [http.RoundTripper].
+func (t measuredTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if endpoint, ok := req.Context().Value(plexRequestKey{}).(*string); ok {
+		*endpoint = plex.EndpointFrom(req.Context())
+	}
+	return t.next.RoundTrip(req)
+}
+
+// measurePlex makes a request to plex.tv and counts it. Its result is that of the client, not the HTTP status: a page of
+// some proxy is no answer.
+func measurePlex[T any](ctx context.Context, m *metrics, request func(context.Context) (T, error)) (T, error) {
+	endpoint, start := "", time.Now()
+	result, err := request(context.WithValue(ctx, plexRequestKey{}, &endpoint))
+	if label := plexResult(err); label != "" && endpoint != "" {
+		m.plexSeconds.WithLabelValues(endpoint).Observe(time.Since(start).Seconds())
+		m.plexRequests.WithLabelValues(endpoint, label).Inc()
+		reachable := 1.0
+		if label == "unavailable" {
+			reachable = 0
+		}
+		m.plexReachable.Set(reachable)
+	}
+	return result, err
+}
+
+// plexResult is the label for what came of a request; "": it was cut off, by the end of the operator.
+func plexResult(err error) string {
+	var throttled *plex.ThrottledError
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.As(err, &throttled):
+		return "throttled"
+	case errors.Is(err, plex.ErrTokenInvalid):
+		return "token_invalid"
+	case errors.Is(err, plex.ErrPINGone):
+		return "pin_gone"
+	case errors.Is(err, plex.ErrBadRequest):
+		return "bad_request"
+	case errors.Is(err, plex.ErrUnavailable):
+		return "unavailable"
+	default:
+		return ""
+	}
+}
