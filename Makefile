@@ -42,12 +42,16 @@ manifests: bin/controller-gen ## Generate the CRD and the manager's role.
 	bin/controller-gen crd rbac:roleName=manager-role paths=./... \
 		output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
 
+.PHONY: api-docs
+api-docs: bin/crd-ref-docs ## Generate docs/api.md, the reference of the API, from the types.
+	bin/crd-ref-docs --source-path api --config hack/tools/crd-ref-docs.yaml --renderer markdown --output-path docs/api.md
+
 .PHONY: verify
-verify: generate manifests ## Fail when a generated file differs from the committed one.
+verify: generate manifests api-docs ## Fail when a generated file differs from the committed one.
 	@stale=$$(git status --porcelain --untracked-files=all -- $(GENERATED)) || exit 1; \
 	if [ -n "$$stale" ]; then \
 		git --no-pager diff HEAD -- $(GENERATED); \
-		printf '%s\n' "$$stale" 'Generated files are stale: run "make generate manifests" and commit them.' >&2; \
+		printf '%s\n' "$$stale" 'Generated files are stale: run "make generate manifests api-docs" and commit them.' >&2; \
 		exit 1; \
 	fi
 
@@ -127,7 +131,8 @@ undeploy: build-installer ## Remove the manager and the CRD, and with it every P
 
 bin/controller-gen: TOOL = sigs.k8s.io/controller-tools/cmd/controller-gen
 bin/kustomize: TOOL = sigs.k8s.io/kustomize/kustomize/v5
-bin/controller-gen bin/kustomize: hack/tools/go.mod
+bin/crd-ref-docs: TOOL = github.com/elastic/crd-ref-docs
+bin/controller-gen bin/kustomize bin/crd-ref-docs: hack/tools/go.mod
 	cd hack/tools && go build -o ../../$@ $(TOOL)
 
 bin/golangci-lint: hack/tools/golangci-lint/go.mod hack/tools/golangci-lint/main.go
