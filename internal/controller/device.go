@@ -78,6 +78,8 @@ type server struct {
 	Location          plex.Location `json:"location,omitempty"`
 	// Spec is spec.server as it was when the address was chosen.
 	Spec string `json:"spec"`
+	// Recheck says that spec.server has asked for something else since, in vain: whatever it asks for next is news.
+	Recheck bool `json:"recheck,omitempty"`
 }
 
 // readDevice reads the state from the API server, not from a cache: a state that is a moment old would mint a second

@@ -35,7 +35,7 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 		return nil
 	}
 	spec := serverSpecKey(s.link.Spec.Server)
-	settled := s.settled()
+	settled := s.settled() && !s.device.Server.Recheck
 	if settled {
 		if wait := untilRefresh(s.link, s.now); wait > 0 {
 			s.requeue(wait)
@@ -57,6 +57,11 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 	s.resolved, s.serverErr = true, err
 	if err != nil {
 		log.FromContext(ctx).Info("No address of a server is proven", "error", err.Error())
+		if current := s.device.Server; current != nil && current.Spec != spec && !current.Recheck {
+			again := *current
+			again.Recheck = true
+			s.device.Server = &again
+		}
 		limit := serverRetryLimit
 		if settled { // A link that works asks plex.tv no more often than it would anyway.
 			limit = refreshInterval(s.link)
@@ -83,7 +88,7 @@ func (r *Reconciler) resolve(ctx context.Context, s *scope, spec string) error {
 	if err != nil {
 		return err
 	}
-	s.servers = servers
+	s.servers = append([]plex.Server{}, servers...) // No servers are news too.
 	current := s.device.Server
 	if current != nil && current.Spec != spec {
 		current = nil
@@ -93,7 +98,7 @@ func (r *Reconciler) resolve(ctx context.Context, s *scope, spec string) error {
 		return err
 	}
 	if chosen.AccessToken == "" {
-		return &unprovenError{server: chosen.Name}
+		return &unprovenError{server: chosen.Name, noToken: true}
 	}
 	found, err := r.findAddress(ctx, s, d, chosen, current)
 	if err != nil {
@@ -166,8 +171,12 @@ func (r *Reconciler) findAddress(ctx context.Context, s *scope, d plex.Device, c
 		}
 	}
 	proof := prober.Prove(ctx, d, chosen, candidates)
+	level := 1
+	if proof.Chosen == nil {
+		level = 0 // The status may not tell the detail.
+	}
 	for _, o := range proof.Outcomes {
-		log.FromContext(ctx).V(1).Info("Probed an address", "url", o.Candidate.URL, "verdict", o.Verdict, "detail", o.Err)
+		log.FromContext(ctx).V(level).Info("Probed an address", "url", o.Candidate.URL, "verdict", o.Verdict, "detail", o.Err)
 	}
 	if proof.Chosen == nil {
 		return nil, &unprovenError{server: chosen.Name, shared: !chosen.Owned, outcomes: proof.Outcomes}
@@ -203,6 +212,7 @@ func addressesOf(chosen plex.Server, spec v1alpha1.ServerSpec) []plex.Candidate 
 type unprovenError struct {
 	server   string
 	shared   bool
+	noToken  bool           // plex.tv gives the account no token for it
 	outcomes []plex.Outcome // none: it advertises no address of the kinds that may be used
 }
 

@@ -3,6 +3,7 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -94,6 +95,7 @@ func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
 	case ready.status == metav1.ConditionTrue, ready.reason == v1alpha1.ReasonSuspended:
 	case slices.Contains(stalled, ready.reason):
 		stall = &finding{metav1.ConditionTrue, ready.reason, ready.message}
+		status.PIN = nil // It is polled all the same, but there is something else to do first.
 	default:
 		reconciling = &finding{metav1.ConditionTrue, ready.reason, ready.message}
 	}
@@ -186,42 +188,62 @@ func serverProblem(err error, spec v1alpha1.ServerSpec) (reason, message string)
 // port scanner for everybody who may create a PlexLink.
 func (e *unprovenError) describe(spec v1alpha1.ServerSpec) (reason, message string) {
 	name := clip(e.server)
-	hint := ""
-	if e.shared && spec.URL == "" {
-		hint = "; the server is shared by somebody else, so its local addresses are in their network: add Remote to spec.server.locations"
+	locations := spec.Locations
+	if len(locations) == 0 {
+		locations = []v1alpha1.Location{v1alpha1.Location(plex.Local)}
 	}
-	if len(e.outcomes) == 0 {
-		locations := "Local"
-		if len(spec.Locations) > 0 {
-			var all []string
-			for _, l := range spec.Locations {
-				all = append(all, string(l))
-			}
-			locations = strings.Join(all, ", ")
+	hint := ""
+	if e.shared && spec.URL == "" && slices.Contains(locations, v1alpha1.Location(plex.Local)) {
+		hint = "; the server is shared by somebody else, so its local addresses are in their network"
+		if !slices.Contains(locations, v1alpha1.Location(plex.Remote)) {
+			hint += ": add Remote to spec.server.locations"
+		}
+	}
+	switch {
+	case e.noToken:
+		return v1alpha1.ReasonTokenRejected, fmt.Sprintf(
+			"plex.tv gives this account no token for %s: ask its owner to share it again, or set spec.server to another server", name)
+	case len(e.outcomes) == 0:
+		var allowed []string
+		for _, l := range locations {
+			allowed = append(allowed, string(l))
 		}
 		return v1alpha1.ReasonServerUnreachable, fmt.Sprintf(
-			"%s advertises no address that may be used (locations: %s): change spec.server.locations or schemes, or set spec.server.url%s", name, locations, hint)
+			"%s advertises no address that may be used (locations: %s): change spec.server.locations or schemes, or set spec.server.url%s",
+			name, strings.Join(allowed, ", "), hint)
 	}
 	const shown = 5
+	outcomes := slices.Clone(e.outcomes)
+	if len(outcomes) > shown { // What tells most comes first, so that it is not among those that are only counted.
+		telling := []plex.Verdict{plex.TokenRefused, plex.NotThisServer, plex.Unreachable}
+		slices.SortStableFunc(outcomes, func(a, b plex.Outcome) int {
+			return slices.Index(telling, a.Verdict) - slices.Index(telling, b.Verdict)
+		})
+	}
 	reason = v1alpha1.ReasonServerUnreachable
 	var parts []string
-	for i, o := range e.outcomes {
+	hidden := map[plex.Verdict]int{}
+	for i, o := range outcomes {
 		if o.Verdict == plex.TokenRefused {
 			reason = v1alpha1.ReasonTokenRejected
 		}
 		if i < shown {
-			parts = append(parts, o.Candidate.URL+" "+string(o.Verdict))
+			parts = append(parts, clip(o.Candidate.URL)+" "+string(o.Verdict))
+		} else {
+			hidden[o.Verdict]++
 		}
 	}
-	if more := len(e.outcomes) - shown; more > 0 {
-		parts = append(parts, fmt.Sprintf("and %d more", more))
+	for _, verdict := range slices.Sorted(maps.Keys(hidden)) {
+		parts = append(parts, fmt.Sprintf("%d more: %s", hidden[verdict], verdict))
 	}
-	what := fmt.Sprintf("none of %d addresses is %s", len(e.outcomes), name)
-	if len(e.outcomes) == 1 {
-		what = "the only address is not proven to be " + name
-	}
-	if spec.URL != "" {
+	what := fmt.Sprintf("none of %d addresses is %s", len(outcomes), name)
+	switch {
+	case reason == v1alpha1.ReasonTokenRejected:
+		what = name + " does not accept the token"
+	case spec.URL != "":
 		what = "spec.server.url is not proven to be " + name
+	case len(outcomes) == 1:
+		what = "the only address is not proven to be " + name
 	}
 	return reason, what + ": " + strings.Join(parts, "; ") + hint
 }
