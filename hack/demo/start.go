@@ -45,7 +45,7 @@ func (d *demo) start(ctx context.Context) error {
 }
 
 func (d *demo) build(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", binaries+"/", "./cmd/manager", "./hack/plexsim")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", binaries+"/", "./cmd/manager", "./hack/plexsim")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
