@@ -29,7 +29,7 @@ func newPINQueue(qps float64) *pinQueue {
 // limit is the number of PINs that may be open. Polls may take half of the budget; the other half is for what follows
 // when a person has entered one, so that it is not delayed by those who have not.
 func (q *pinQueue) limit() int {
-	return max(1, int(q.qps/2*pollCeiling.Seconds()))
+	return max(1, int(q.qps/2*pollTarget.Seconds()))
 }
 
 // interval is the time between two polls of one PIN.

@@ -14,7 +14,7 @@ func uid(i int) types.UID { return types.UID(fmt.Sprint("link-", i)) }
 
 func TestPINsAreGivenOutInOrderOfArrival(t *testing.T) {
 	t.Parallel()
-	q := newPINQueue(2) // five may be open
+	q := newPINQueue(2.5) // five may be open
 	for i := range 5 {
 		if place := q.admit(uid(i), start); place != 0 {
 			t.Fatalf("link %d has place %d although there is room", i, place)
@@ -54,8 +54,8 @@ func TestPollsTakeHalfOfTheBudgetAndNeverLeaveAPINAlone(t *testing.T) {
 			t.Errorf("with %d open PINs the interval is %s, want %s", open, got, want)
 		}
 	}
-	if got := q.limit(); got != 12 {
-		t.Errorf("%d PINs may be open, want 12", got)
+	if got := q.limit(); got != 10 {
+		t.Errorf("%d PINs may be open, want 10", got)
 	}
 	for i := range 40 { // After a restart with a smaller budget more may be open than there should be.
 		q.resume(uid(i))
