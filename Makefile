@@ -6,7 +6,8 @@ KUBECTL ?= $(or $(shell command -v kubectl 2>/dev/null),bin/k8s/kubectl)
 LDFLAGS = -X main.version=$(VERSION)
 # Where envtest looks for kube-apiserver, etcd and kubectl.
 export KUBEBUILDER_ASSETS = $(CURDIR)/bin/k8s
-GENERATED = 'api/*/zz_generated.deepcopy.go' config/crd/bases config/rbac/role.yaml
+GENERATED = 'api/*/zz_generated.deepcopy.go' config/crd/bases config/rbac/role.yaml charts/plexlink/files/crd.yaml \
+	charts/plexlink/files/role.yaml docs/api.md
 
 ifneq (,$(filter-out help,$(MAKECMDGOALS)))
 ifeq (,$(shell command -v go 2>/dev/null))
@@ -38,9 +39,11 @@ generate: bin/controller-gen ## Generate the DeepCopy methods of the API types.
 	bin/controller-gen object paths=./api/...
 
 .PHONY: manifests
-manifests: bin/controller-gen ## Generate the CRD and the manager's role.
+manifests: bin/controller-gen ## Generate the CRD and the manager's role, for kustomize and the chart.
 	bin/controller-gen crd rbac:roleName=manager-role paths=./... \
 		output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
+	cp config/crd/bases/plexlink.dev_plexlinks.yaml charts/plexlink/files/crd.yaml
+	cp config/rbac/role.yaml charts/plexlink/files/role.yaml
 
 .PHONY: api-docs
 api-docs: bin/crd-ref-docs ## Generate docs/api.md, the reference of the API, from the types.
