@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -136,6 +138,10 @@ type operator struct {
 	// diesBefore decides whether the operator is killed just before a request.
 	diesBefore func(*http.Request) bool
 	died       chan struct{}
+	// deny has the networks in which no media server is contacted; with it the true network takes the simulated one's place.
+	deny []netip.Prefix
+	// publicRootsOnly keeps it from trusting the certificates of the simulator's media servers.
+	publicRootsOnly bool
 
 	mu     sync.Mutex
 	writes []string
@@ -171,10 +177,10 @@ func (w *world) startOperator(change ...func(*operator)) *operator {
 		w.Fatal(err)
 	}
 	r.NewTransport = func(roots *x509.CertPool) *http.Transport {
-		if roots == nil {
+		if roots == nil && !o.publicRootsOnly {
 			roots = w.sim.CertPool()
 		}
-		return plex.NewTransport(plex.TransportOptions{RootCAs: roots, DialContext: w.network.DialContext})
+		return plex.NewTransport(plex.TransportOptions{RootCAs: roots, Deny: o.deny, DialContext: o.dial(w)})
 	}
 	if err := r.SetupWithManager(mgr, crcontroller.Options{}); err != nil {
 		w.Fatal(err)
@@ -192,6 +198,14 @@ func (w *world) startOperator(change ...func(*operator)) *operator {
 	}()
 	w.Cleanup(o.stop)
 	return o
+}
+
+// dial is the simulated network, or nil for the true one with its guard.
+func (o *operator) dial(w *world) func(context.Context, string, string) (net.Conn, error) {
+	if o.deny != nil {
+		return nil
+	}
+	return w.network.DialContext
 }
 
 // logger writes what the operator logs at the highest level that the manager allows.

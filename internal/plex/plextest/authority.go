@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"math/big"
 	"net"
 	"time"
@@ -47,6 +48,11 @@ func (s *Simulator) CertPool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(s.authority.certificate)
 	return pool
+}
+
+// CertPEM returns the certificate of CertPool in PEM form, as it is kept in files and Secrets.
+func (s *Simulator) CertPEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.authority.certificate.Raw})
 }
 
 func newKey() *ecdsa.PrivateKey {
