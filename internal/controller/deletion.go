@@ -117,14 +117,22 @@ func (r *Reconciler) disown(ctx context.Context, link *v1alpha1.PlexLink, object
 	return client.IgnoreNotFound(r.Client.Patch(ctx, object, patch, client.FieldOwner(v1alpha1.ManagedBy)))
 }
 
-// addFinalizer keeps the link until it is signed out. It comes before the first effect at plex.tv.
+// addFinalizer keeps the link until it is signed out. It comes before the first effect at plex.tv. A process does it once
+// for each link, so that it does not undo what `manager --uninstall` does beside it.
 func (r *Reconciler) addFinalizer(ctx context.Context, s *scope) error {
+	if _, done := r.finalized.LoadOrStore(s.link.UID, true); done {
+		return nil
+	}
 	before := s.link.DeepCopy()
 	if !controllerutil.AddFinalizer(s.link, v1alpha1.Finalizer) {
 		return nil
 	}
 	s.isNew = true
-	return r.patchLink(ctx, s.link, before)
+	if err := r.patchLink(ctx, s.link, before); err != nil {
+		r.finalized.Delete(s.link.UID)
+		return err
+	}
+	return nil
 }
 
 func (r *Reconciler) removeFinalizer(ctx context.Context, s *scope) error {

@@ -133,14 +133,26 @@ func TestDeviceIsSignedOutThoughItsSecretWentFirst(t *testing.T) {
 func TestUninstallTakesTheFinalizersOff(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	o := w.startOperator()
+	w.startOperator() // It goes on beside the uninstallation, as it does under a Helm hook.
 	w.linked("kometa")
 	w.create("waiting")
 	w.reaches("waiting", v1alpha1.ReasonAwaitingLink)
-	o.stop()
 	count, err := RemoveFinalizers(t.Context(), admin, w.namespace)
 	if err != nil || count != 2 {
 		t.Fatalf("%d finalizers were taken off (%v), want 2", count, err)
+	}
+	w.poke()
+	polls := w.sim.Count(plextest.CheckPIN)
+	w.eventually("another poll", func() error {
+		if w.sim.Count(plextest.CheckPIN) == polls {
+			return errNotYet
+		}
+		return nil
+	})
+	for _, name := range []string{"kometa", "waiting"} {
+		if f := w.link(name).Finalizers; len(f) != 0 {
+			t.Errorf("%s has the finalizers %v again", name, f)
+		}
 	}
 	w.delete("kometa")
 	w.isGone("kometa")

@@ -68,6 +68,8 @@ type Reconciler struct {
 	// devices remembers the state of each link, for those whose device Secret goes before them when a namespace is
 	// deleted.
 	devices sync.Map
+	// finalized has the links that got their finalizer from this process.
+	finalized sync.Map
 	// written has the resource version of each link's last status, to notice a cache that is behind it.
 	written sync.Map
 	seeded  bool
@@ -279,4 +281,5 @@ func (r *Reconciler) forget(link types.UID) {
 	r.backOff.forget(link)
 	r.devices.Delete(link)
 	r.written.Delete(link)
+	r.finalized.Delete(link)
 }
