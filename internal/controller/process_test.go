@@ -2,6 +2,7 @@ package controller
 
 import (
 	"bytes"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -13,16 +14,25 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
+// buildManager builds the manager as it is released, once.
+var buildManager = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("go", "build", "-o", managerFile, "../../cmd/manager").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build the manager: %w\n%s", err, out)
+	}
+	return managerFile, nil
+})
+
 // managerBinary builds the manager as it is released and returns how to start it for a world: it has the operator's
 // rights and logs at the highest level.
 func managerBinary(w *world, flags ...string) func() *process {
 	w.Helper()
-	dir := w.TempDir()
-	binary, kubeconfig := filepath.Join(dir, "manager"), filepath.Join(dir, "kubeconfig")
-	build := exec.CommandContext(w.Context(), "go", "build", "-o", binary, "../../cmd/manager")
-	if out, err := build.CombinedOutput(); err != nil {
-		w.Fatalf("build the manager: %v\n%s", err, out)
+	binary, err := buildManager()
+	if err != nil {
+		w.Fatal(err)
 	}
+	dir := w.TempDir()
+	kubeconfig := filepath.Join(dir, "kubeconfig")
 	config := clientcmdapi.NewConfig()
 	config.Clusters["test"] = &clientcmdapi.Cluster{Server: operatorConfig.Host, CertificateAuthorityData: operatorConfig.CAData}
 	config.AuthInfos["operator"] = &clientcmdapi.AuthInfo{Token: operatorConfig.BearerToken}

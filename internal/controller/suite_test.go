@@ -34,6 +34,7 @@ var (
 	adminConfig    *rest.Config
 	operatorConfig *rest.Config // the rights of config/rbac/role.yaml, and no others
 	kubeconfigFile string
+	managerFile    = filepath.Join(os.TempDir(), fmt.Sprintf("plexlink-test-%d.manager", os.Getpid())) // see buildManager
 	testScheme     = runtime.NewScheme()
 )
 
@@ -91,7 +92,7 @@ func runSuite(m *testing.M) (int, error) {
 	if err := os.WriteFile(kubeconfigFile, environment.KubeConfig, 0o600); err != nil {
 		return 0, err
 	}
-	defer func() { _ = os.Remove(kubeconfigFile) }()
+	defer func() { _, _ = os.Remove(kubeconfigFile), os.Remove(managerFile) }()
 	return m.Run(), nil
 }
 
