@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -190,4 +192,27 @@ func everyMetric(t testing.TB) *prometheus.Registry {
 		t.Fatal(err)
 	}
 	return registry
+}
+
+func TestDocumentedMetricsAreThoseThatExist(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/monitoring.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(plexlink_\\w+)` \\| (\\w+) \\|").FindAllStringSubmatch(string(text), -1) {
+		documented[row[1]] = row[2]
+	}
+	existing := map[string]string{"plexlink_links": "gauge", "plexlink_link_not_ready": "gauge", "plexlink_refresh_overdue_seconds": "gauge"}
+	families, err := everyMetric(t).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		existing[family.GetName()] = strings.ToLower(family.GetType().String())
+	}
+	if diff := cmp.Diff(existing, documented); diff != "" {
+		t.Errorf("docs/monitoring.md has other metrics than there are (- existing, + documented):\n%s", diff)
+	}
 }
