@@ -46,12 +46,15 @@ type PlexLinkSpec struct {
 	// +optional
 	Device DeviceSpec `json:"device,omitzero"`
 
-	// server chooses the Plex Media Server. Default: the only server that the account owns, else the only server that
-	// it can use.
+	// server chooses the Plex Media Server and the address that apps use. Leave it out when the account owns one server.
+	// With several, set name. The address is chosen by itself: the operator tries those that the server advertises, best
+	// first, and writes one only when that very server answers there and accepts the token. Where apps should use
+	// another address, such as a Service in this cluster, set url.
 	// +optional
 	Server ServerSpec `json:"server,omitzero"`
 
-	// secret is the Secret that media apps use.
+	// secret is the Secret that media apps use: its name, and with template its keys. Left out, it has the name of this
+	// PlexLink and the keys PLEX_URL and PLEX_TOKEN.
 	// +optional
 	Secret SecretSpec `json:"secret,omitzero"`
 
@@ -103,10 +106,6 @@ type DeviceSpec struct {
 }
 
 // ServerSpec chooses the Plex Media Server and the address that apps use.
-//
-// Leave it out when the account owns one server. With several, set name. The address is chosen by itself: the operator
-// tries those that the server advertises, best first, and writes one only when that very server answers there and
-// accepts the token. Where apps should use another address, such as a Service in this cluster, set url.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.name) || !has(self.machineIdentifier)",message="set name or machineIdentifier, not both: remove one of them"
 type ServerSpec struct {
@@ -177,7 +176,7 @@ type CAProvider struct {
 	// +required
 	Type CAProviderType `json:"type"`
 
-	// name of the object.
+	// name of the Secret or ConfigMap.
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="name must be a valid name of a Secret or ConfigMap: lower-case letters, digits, dashes and dots"
@@ -243,13 +242,13 @@ type SecretSpec struct {
 	Name string `json:"name,omitempty"`
 
 	// template shapes the Secret: its keys, values, type, labels and annotations. Default: the keys PLEX_URL and
-	// PLEX_TOKEN, which many apps read from their environment.
+	// PLEX_TOKEN, which many apps read from their environment. Set data when your app wants other keys, or a file:
+	// `data: {KOMETA_PLEX_URL: "{{ .URL }}", KOMETA_PLEX_TOKEN: "{{ .Token }}"}`.
 	// +optional
 	Template *SecretTemplate `json:"template,omitempty"`
 }
 
-// SecretTemplate shapes the Secret, in the words of External Secrets. Set data when your app wants other keys than
-// PLEX_URL and PLEX_TOKEN, or a configuration file.
+// SecretTemplate shapes the Secret, in the words of External Secrets.
 type SecretTemplate struct {
 	// type of the Secret: `Opaque`, the default, or a type of your own such as `example.com/plex`. Types of Kubernetes
 	// itself are refused, because some of them grant access to the cluster. A change needs the Secret to be deleted.
@@ -259,7 +258,7 @@ type SecretTemplate struct {
 	// +kubebuilder:validation:XValidation:rule="self == 'Opaque' || (self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[-._a-zA-Z0-9]+$') && self.contains('.') && self.split('/')[0] != 'kubernetes.io' && !self.split('/')[0].endsWith('.kubernetes.io'))",message="type must be Opaque or a type with a domain of your own, such as example.com/plex; types of kubernetes.io are refused"
 	Type string `json:"type,omitempty"`
 
-	// metadata is added to the Secret.
+	// metadata has labels and annotations to add to the Secret, for example for Stakater Reloader.
 	// +optional
 	Metadata SecretTemplateMetadata `json:"metadata,omitzero"`
 
@@ -398,7 +397,7 @@ type AccountStatus struct {
 
 // ServerStatus is the chosen server with its address.
 type ServerStatus struct {
-	// name of the server.
+	// name of the server, as Plex shows it.
 	// +optional
 	Name string `json:"name,omitempty"`
 
