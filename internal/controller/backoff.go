@@ -15,6 +15,7 @@ type backOff struct {
 }
 
 type attempt struct {
+	since    time.Time
 	failures int
 	next     time.Time
 }
@@ -27,15 +28,33 @@ func newBackOff() *backOff {
 func (b *backOff) next(s *scope, thing string, limit time.Duration) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	things := b.things(s)
+	a := things[thing]
+	wait := min(time.Second<<min(a.failures, 20), limit)
+	things[thing] = attempt{a.since, a.failures + 1, s.now.Add(wait)}
+	return wait
+}
+
+// since returns when it was first asked for, which is the time that a link is at a thing.
+func (b *backOff) since(s *scope, thing string) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a := b.things(s)[thing]
+	if a.since.IsZero() {
+		a.since = s.now
+		b.things(s)[thing] = a
+	}
+	return a.since
+}
+
+// things are the attempts of one link.
+func (b *backOff) things(s *scope) map[string]attempt {
 	things := b.attempts[s.link.UID]
 	if things == nil {
 		things = map[string]attempt{}
 		b.attempts[s.link.UID] = things
 	}
-	failures := things[thing].failures
-	wait := min(time.Second<<min(failures, 20), limit)
-	things[thing] = attempt{failures + 1, s.now.Add(wait)}
-	return wait
+	return things
 }
 
 // remaining returns how long the next attempt still has to wait.

@@ -59,7 +59,8 @@ func (r *Reconciler) signOut(ctx context.Context, s *scope) bool {
 	if d.Token == "" || d.TokenRevoked {
 		return true
 	}
-	givesUp := s.link.DeletionTimestamp.Add(signOutPatience)
+	// Not from the deletion on: that is by the API server's clock, and nobody has tried while the operator was down.
+	givesUp := r.backOff.since(s, "signout").Add(signOutPatience)
 	if !s.now.Before(givesUp) {
 		s.notices = append(s.notices, signOutGivenUp())
 		return true
