@@ -1,0 +1,80 @@
+package install
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// helmsOwn are labels that Helm's users expect, and that say nothing of what is installed.
+var helmsOwn = []string{"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"}
+
+func TestChartAndKustomizeInstallTheSame(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, values string
+		optional     []string
+	}{
+		{name: "default"},
+		{name: "network policy", values: "networkPolicy: {enabled: true}", optional: []string{"network-policy"}},
+		{
+			name:     "monitoring",
+			values:   "serviceMonitor: {enabled: true}\nprometheusRule: {enabled: true}",
+			optional: []string{"prometheus"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			fromKustomize := normalised(kustomizeObjects(t, test.optional...))
+			// Helm makes the namespace itself (--create-namespace) and sets no labels on it.
+			delete(fromKustomize, "Namespace /"+namespace)
+			fromChart := normalised(chartObjects(t, test.values+"\nimage: {tag: latest}"))
+			// A hook: not installed, but run when the chart is uninstalled.
+			delete(fromChart, "Job "+namespace+"/plexlink-uninstall")
+			for _, name := range slices.Sorted(maps.Keys(fromKustomize)) {
+				if _, ok := fromChart[name]; !ok {
+					t.Errorf("only kustomize installs %s", name)
+				} else if diff := cmp.Diff(fromKustomize[name], fromChart[name]); diff != "" {
+					t.Errorf("%s differs (-kustomize +chart):\n%s", name, diff)
+				}
+				delete(fromChart, name)
+			}
+			for name := range fromChart {
+				t.Errorf("only the chart installs %s", name)
+			}
+		})
+	}
+}
+
+// normalised takes out what differs by design: labels of Helm's own, and the annotation that keeps the CRD.
+func normalised(objects []*unstructured.Unstructured) map[string]any {
+	byName := map[string]any{}
+	for _, o := range objects {
+		withoutLabels(o.Object)
+		if o.GetKind() == "CustomResourceDefinition" {
+			unstructured.RemoveNestedField(o.Object, "metadata", "annotations", "helm.sh/resource-policy")
+		}
+		byName[key(o)] = o.Object
+	}
+	return byName
+}
+
+// withoutLabels takes Helm's own labels out of an object, its selectors and its templates.
+func withoutLabels(value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		for _, label := range helmsOwn {
+			delete(v, label)
+		}
+		for _, each := range v {
+			withoutLabels(each)
+		}
+	case []any:
+		for _, each := range v {
+			withoutLabels(each)
+		}
+	}
+}
