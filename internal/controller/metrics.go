@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/plex"
@@ -127,7 +128,7 @@ func (c *linkCollector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	var links v1alpha1.PlexLinkList
-	if err := c.r.Client.List(ctx, &links); err != nil {
+	if err := c.r.Client.List(ctx, &links, client.UnsafeDisableDeepCopy); err != nil {
 		return
 	}
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
