@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 bin=$(cd ../.. && pwd)/bin/k8s
 
-say() { echo "control plane: $*"; }
+say() { echo "Kubernetes: $*"; }
 
 elapsed() { # SINCE, in seconds of this script
 	local seconds=$((SECONDS - $1))
@@ -14,23 +14,47 @@ elapsed() { # SINCE, in seconds of this script
 }
 
 pinned() { # MODULE: its version in go.mod
-	awk -v module="$1" '{ for (i = 1; i < NF; i++) if ($i == module && $(i + 1) ~ /^v/) print $(i + 1) }' go.mod
+	awk -v module="$1" '{ for (i = 1; i < NF; i++) if ($i == module && $(i + 1) ~ /^v/) print $(i + 1) }' \
+		"${2:-.}/go.mod"
 }
 
-# A program is a package, the version it is stamped with, and flags for go build.
+# A program is a package of a module (folder), the version it is stamped with, and flags for go build.
 describe() { # PROGRAM
-	flags=(-trimpath)
+	local major minor variable
+	folder=. cgo=0 flags=(-trimpath)
 	case $1 in
 	etcd)
 		package=./etcd version=$(pinned go.etcd.io/etcd/server/v3)
 		flags+=(-ldflags "-s -w")
 		;;
-	kubectl | kube-*)
+	kubectl | kubelet | kube-*)
 		package=k8s.io/kubernetes/cmd/$1 version=$(pinned k8s.io/kubernetes)
-		local major=${version%%.*} minor=${version#*.} variable=k8s.io/component-base/version
+		major=${version%%.*} minor=${version#*.} variable=k8s.io/component-base/version
 		# kubectl cannot parse the version of a binary without these.
 		flags+=(-ldflags "-s -w -X $variable.gitVersion=$version \
 			-X $variable.gitMajor=${major#v} -X $variable.gitMinor=${minor%%.*}")
+		;;
+	containerd | containerd-shim-runc-v2 | ctr)
+		folder=node package=github.com/containerd/containerd/v2
+		version=$(pinned $package $folder)
+		flags+=(-ldflags "-s -w -X $package/version.Version=$version")
+		package+=/cmd/$1
+		;;
+	runc)
+		# Without seccomp runc refuses the profile that the restricted Pod security level asks for.
+		folder=node cgo=1 package=github.com/opencontainers/runc
+		version=$(pinned $package $folder)
+		flags+=(-tags seccomp -ldflags "-s -w")
+		;;
+	bridge | loopback | host-local)
+		folder=node package=github.com/containernetworking/plugins
+		version=$(pinned $package $folder)
+		flags+=(-ldflags "-s -w")
+		if [ "$1" = host-local ]; then package+=/plugins/ipam/$1; else package+=/plugins/main/$1; fi
+		;;
+	pause)
+		folder=../.. package=./hack/node/pause version=1
+		flags+=(-ldflags "-s -w")
 		;;
 	*)
 		echo "hack/kubernetes/build.sh: no program named $1" >&2
@@ -40,7 +64,7 @@ describe() { # PROGRAM
 }
 
 wanted() { # PROGRAM…: those not yet there in the pinned version
-	local program package version flags
+	local program package version flags folder cgo
 	for program; do
 		describe "$program"
 		[ "$(cat "$bin/.$program.version" 2>/dev/null)" = "$version" ] || echo "$program"
@@ -49,7 +73,7 @@ wanted() { # PROGRAM…: those not yet there in the pinned version
 
 # The refusal is remembered: an interrupted build goes on without asking again.
 download() {
-	local kubernetes refused program package version flags setup assets since=$SECONDS
+	local kubernetes refused program package version flags folder cgo setup assets since=$SECONDS
 	kubernetes=$(pinned k8s.io/kubernetes)
 	refused=$bin/.$kubernetes.not-prebuilt
 	[ ! -e "$refused" ] || return 0
@@ -71,12 +95,28 @@ download() {
 	say "downloaded kube-apiserver, etcd and kubectl in $(elapsed $since)"
 }
 
+# What a node needs of the distribution: a header for runc, nft for kube-proxy.
+packages() {
+	local missing=()
+	[ -e /usr/include/seccomp.h ] || missing+=(libseccomp-dev)
+	command -v nft >/dev/null || missing+=(nftables)
+	command -v ip >/dev/null || missing+=(iproute2)
+	[ ${#missing[@]} -gt 0 ] || return 0
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		echo "hack/kubernetes/build.sh: a node needs these Debian packages or their like: ${missing[*]}" >&2
+		exit 1
+	fi
+	say "installing ${missing[*]}"
+	apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1 ||
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null
+}
+
 compile() { # PROGRAM, ABOUT HOW LONG
-	local package version flags since=$SECONDS packages=0 line
+	local package version flags folder cgo since=$SECONDS packages=0 line
 	describe "$1"
 	say "compiling $1 $version from source, $2 …"
 	rm -f "$bin/.$1.version"
-	CGO_ENABLED=0 go build -v "${flags[@]}" -o "$bin/$1" "$package" 2>&1 | while read -r line; do
+	CGO_ENABLED=$cgo go build -C $folder -v "${flags[@]}" -o "$bin/$1" "$package" 2>&1 | while read -r line; do
 		case $line in
 		'go: downloading '*) ;;
 		*[\ :#]*) echo "$line" ;;
@@ -88,6 +128,7 @@ compile() { # PROGRAM, ABOUT HOW LONG
 }
 
 missing=$(wanted "$@")
+case " $* " in *' kubelet '*) packages ;; esac
 [ -n "$missing" ] || exit 0
 download
 time="about 6 minutes on two cores unless compiled before"

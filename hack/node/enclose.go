@@ -1,0 +1,102 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+)
+
+// cgroupRoot is where the Pods are accounted for: apart from those of another kubelet on this machine.
+const cgroupRoot = "plexlink-node"
+
+// enclose runs this program once more, as the first process of namespaces of its own, and clears up behind it. When that
+// process ends, however it does, the kernel ends all others in them and takes the mounts and the network away.
+func enclose(command []string) (err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "plexlink-node-")
+	if err != nil {
+		return err
+	}
+	hierarchies, err := cgroupHierarchies()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, clearUp(dir, hierarchies)) }()
+	for _, hierarchy := range hierarchies {
+		if err := os.Mkdir(filepath.Join(hierarchy, cgroupRoot), 0o755); err != nil {
+			return fmt.Errorf("make a control group (does another node run here?): %w", err)
+		}
+	}
+	cmd := exec.Command(self, command...)
+	cmd.Env = append(os.Environ(), inside+"="+dir)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("make namespaces: %w", err)
+	}
+	fmt.Printf("node: to enter it from elsewhere: nsenter --target %d --net --pid --mount\n", cmd.Process.Pid)
+	go func() {
+		for range signals {
+			_ = cmd.Process.Signal(syscall.SIGTERM) // fails when it has ended
+		}
+	}()
+	return cmd.Wait()
+}
+
+// cgroupHierarchies are the folders where control groups are made: one in version 2, several in version 1.
+func cgroupHierarchies() ([]string, error) {
+	const root = "/sys/fs/cgroup"
+	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil {
+		return []string{root}, nil
+	}
+	lists, err := filepath.Glob(filepath.Join(root, "*", "cgroup.procs"))
+	if err != nil || len(lists) == 0 {
+		return nil, fmt.Errorf("no control groups in %s", root)
+	}
+	var hierarchies []string
+	for _, list := range lists {
+		hierarchy, err := filepath.EvalSymlinks(filepath.Dir(list)) // cpu -> cpu,cpuacct
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(hierarchies, hierarchy) {
+			hierarchies = append(hierarchies, hierarchy)
+		}
+	}
+	return hierarchies, nil
+}
+
+// clearUp removes the folder and the control groups, the innermost first.
+func clearUp(dir string, hierarchies []string) error {
+	errs := []error{os.RemoveAll(dir)}
+	for _, hierarchy := range hierarchies {
+		var groups []string
+		err := filepath.WalkDir(filepath.Join(hierarchy, cgroupRoot), func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				groups = append(groups, path)
+			}
+			return err
+		})
+		errs = append(errs, err)
+		for _, group := range slices.Backward(groups) {
+			errs = append(errs, os.Remove(group))
+		}
+	}
+	return errors.Join(errs...)
+}
