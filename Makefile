@@ -85,6 +85,20 @@ test: control-plane ## Run all tests, with the race detector, on a real kube-api
 	fi; \
 	set -x; go test $$race -timeout 15m ./...
 
+.PHONY: node-programs
+node-programs: control-plane ## Put what else a node needs (kubelet, containerd, runc, …) into bin/k8s.
+	@hack/kubernetes/build.sh kubelet kube-scheduler kube-proxy containerd containerd-shim-runc-v2 ctr runc \
+		bridge host-local loopback pause
+	go build -o bin/node ./hack/node
+
+.PHONY: node
+node: node-programs bin/helm ## Boot a Kubernetes of one node on this machine (Linux, root), with a shell on it.
+	bin/node
+
+.PHONY: e2e
+e2e: bin/helm ## Tell the stories of the chart on the kind cluster of KUBECONFIG, or on a node booted here (Linux, root).
+	@test/e2e/run.sh
+
 .PHONY: bench
 bench: control-plane ## Measure how long a link takes, and print the distribution.
 	go test -run '^$$' -bench . -benchtime 20x ./internal/controller
@@ -137,6 +151,9 @@ bin/kustomize: TOOL = sigs.k8s.io/kustomize/kustomize/v5
 bin/crd-ref-docs: TOOL = github.com/elastic/crd-ref-docs
 bin/controller-gen bin/kustomize bin/crd-ref-docs: hack/tools/go.mod
 	cd hack/tools && go build -o ../../$@ $(TOOL)
+
+bin/helm: hack/tools/helm/go.mod
+	cd hack/tools/helm && go build -trimpath -ldflags '-s -w' -o ../../../$@ helm.sh/helm/v4/cmd/helm
 
 bin/golangci-lint: hack/tools/golangci-lint/go.mod hack/tools/golangci-lint/main.go
 	cd hack/tools/golangci-lint && go build -o ../../../$@ .

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Runs the suite on the kind cluster of KUBECONFIG, else on a node that it boots. "make e2e" calls it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+if [ -n "${KUBECONFIG:-}" ]; then
+	if ! command -v kind >/dev/null; then
+		echo 'e2e: KUBECONFIG is set, but kind is missing, which loads the images: install it, or unset KUBECONFIG to boot a node here' >&2
+		exit 1
+	fi
+	on=()
+elif [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ]; then
+	make node-programs
+	on=(bin/node)
+else
+	echo 'e2e: set KUBECONFIG to a kind cluster, or run this as root on Linux, which boots a node of its own' >&2
+	exit 1
+fi
+
+echo 'e2e: building the suite and its images …'
+CGO_ENABLED=0 go build -trimpath -o bin/e2e/ ./cmd/manager ./hack/plexsim ./test/e2e/mediaapp
+go test -c -tags e2e -o bin/e2e/suite ./test/e2e
+export OPERATOR_IMAGE=plexlink.dev/e2e/manager:1
+export PATH=$PWD/bin:$PATH
+"${on[@]}" sh -c 'cd test/e2e && ../../bin/e2e/suite -test.v -test.failfast -test.timeout 30m "$@"' suite "$@"

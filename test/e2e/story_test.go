@@ -1,0 +1,179 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"plexlink.dev/operator/api/v1alpha1"
+)
+
+// The stories build upon each other, as they would in the life of a cluster.
+func TestClusterWide(t *testing.T) {
+	for _, chapter := range []struct {
+		name string
+		tell func(*testing.T)
+	}{
+		{"the operator runs as restricted", operatorRunsAsRestricted},
+		{"media apps wait for the link and start by themselves", mediaAppsWait},
+		{"an upgrade from the previous chart keeps links", upgradeKeepsLinks},
+		{"the second replica takes over when the leader is killed", secondReplicaTakesOver},
+		{"Secrets go with their PlexLink", secretsGoWithTheirPlexLink},
+		{"uninstalling leaves nothing", uninstallingLeavesNothing},
+	} {
+		if !t.Run(chapter.name, chapter.tell) {
+			t.FailNow()
+		}
+	}
+}
+
+func operatorRunsAsRestricted(t *testing.T) {
+	newNamespace(t, system)
+	install(t, previousChart(t))
+	do(t, "kubectl", "get", "pods", "-n", system)
+	if pods := managers(t); len(pods) != 1 {
+		t.Errorf("%d operator Pods, not 1", len(pods))
+	}
+}
+
+func mediaAppsWait(t *testing.T) {
+	newNamespace(t, "media")
+	do(t, "kubectl", "apply", "-n", "media", "-f", "testdata/mediaapps.yaml")
+	waits(t, "media", "app-env", "CreateContainerConfigError")
+	waits(t, "media", "app-files", "ContainerCreating")
+
+	newLink(t, "media", "kometa")
+	pin := pinOf(t, "media", "kometa")
+	if table := do(t, "kubectl", "get", "plexlink", "-n", "media"); !strings.Contains(table, pin) {
+		t.Errorf("the table does not show the PIN %s", pin)
+	}
+
+	before := managers(t)[0].Name
+	do(t, "kubectl", "delete", "pod", "-n", system, before, "--wait=false")
+	eventually(t, "another operator Pod leads", func() error {
+		if now := leader(t); now == "" || now == before {
+			return fmt.Errorf("the leader is %q", now)
+		}
+		return nil
+	})
+	if again := pinOf(t, "media", "kometa"); again != pin {
+		t.Errorf("the PIN was %s and is %s after the operator was deleted", pin, again)
+	}
+
+	enter(t, pin)
+	becomesLinked(t, "media", "kometa")
+	isReady(t, "media", "app-env")
+	isReady(t, "media", "app-files")
+	do(t, "kubectl", "get", "plexlink,pods", "-n", "media", "-o", "wide")
+	for _, pod := range []string{"app-env", "app-files"} {
+		if log := do(t, "kubectl", "logs", "-n", "media", pod); !strings.Contains(log, "reached http://") {
+			t.Errorf("%s has not reached its media server", pod)
+		}
+	}
+}
+
+func upgradeKeepsLinks(t *testing.T) {
+	type state struct {
+		Secret, Device map[string][]byte
+		UID            types.UID
+	}
+	read := func() state {
+		target := secretOf(t, "media", "kometa")
+		return state{target.Data, secretOf(t, "media", "kometa"+v1alpha1.DeviceSecretSuffix).Data, target.UID}
+	}
+	before := read()
+	install(t, chart, "replicaCount=2")
+	becomesLinked(t, "media", "kometa")
+	if !cmp.Equal(before, read()) { // a difference would show the token
+		t.Error("the upgrade has changed a Secret")
+	}
+	if link := linkOf(t, "media", "kometa"); link.Status.PIN != nil {
+		t.Error("the upgrade asks for another link")
+	}
+}
+
+func secondReplicaTakesOver(t *testing.T) {
+	eventually(t, "two operator Pods run and one leads", func() error {
+		if pods := managers(t); len(pods) != 2 || leader(t) == "" {
+			return fmt.Errorf("%d Pods, leader %q", len(pods), leader(t))
+		}
+		return nil
+	})
+	newLink(t, "media", "tautulli")
+	pin := pinOf(t, "media", "tautulli")
+	killed := leader(t)
+	do(t, "kubectl", "delete", "pod", "-n", system, killed, "--grace-period=0", "--force")
+	enter(t, pin) // while nobody leads
+	eventually(t, "the other Pod leads", func() error {
+		if now := leader(t); now == "" || now == killed {
+			return fmt.Errorf("the leader is %q", now)
+		}
+		return nil
+	})
+	becomesLinked(t, "media", "tautulli")
+}
+
+func secretsGoWithTheirPlexLink(t *testing.T) {
+	names := []string{"tautulli", "tautulli" + v1alpha1.DeviceSecretSuffix}
+	owner := linkOf(t, "media", "tautulli").UID
+	for _, name := range names {
+		if owners := secretOf(t, "media", name).OwnerReferences; len(owners) != 1 || owners[0].UID != owner {
+			t.Errorf("Secret %s is owned by %v", name, owners)
+		}
+	}
+	do(t, "kubectl", "delete", "plexlink", "-n", "media", "tautulli", "--timeout=60s")
+	for _, name := range names {
+		vanishes(t, &corev1.Secret{}, "media", name)
+	}
+}
+
+func uninstallingLeavesNothing(t *testing.T) {
+	do(t, "helm", "uninstall", release, "--namespace", system, "--wait", "--timeout", patience.String())
+	if finalizers := linkOf(t, "media", "kometa").Finalizers; len(finalizers) > 0 {
+		t.Errorf("the PlexLink has the finalizers %v", finalizers)
+	}
+	leftovers(t)
+	do(t, "kubectl", "delete", "namespace", "media", "--timeout="+patience.String())
+	do(t, "kubectl", "delete", "namespace", system, "--timeout="+patience.String())
+	do(t, "kubectl", "delete", "crd", "plexlinks.plexlink.dev", "--timeout=60s")
+}
+
+// leftovers finds what the chart made outside of its namespace, but for the CRD, which keeps people's links.
+func leftovers(t *testing.T) {
+	t.Helper()
+	left := do(t, "kubectl", "get", "clusterroles,clusterrolebindings,roles,rolebindings,services,deployments,jobs,serviceaccounts",
+		"--all-namespaces", "--selector=app.kubernetes.io/name=plexlink", "-o", "name")
+	if left != "" {
+		t.Errorf("left behind: %s", left)
+	}
+}
+
+func TestWatchedNamespaces(t *testing.T) {
+	newNamespace(t, system)
+	newNamespace(t, "watched")
+	newNamespace(t, "other")
+	install(t, chart, "watchNamespaces={watched}")
+	operator := "system:serviceaccount:" + system + ":plexlink-controller-manager"
+	if _, err := run("", "kubectl", "auth", "can-i", "get", "secrets", "-n", "other", "--as", operator); err == nil {
+		t.Error("the operator may read Secrets in a namespace that it does not watch")
+	}
+	newLink(t, "other", "kometa")
+	newLink(t, "watched", "kometa")
+	enter(t, pinOf(t, "watched", "kometa"))
+	becomesLinked(t, "watched", "kometa")
+	if status := linkOf(t, "other", "kometa").Status; len(status.Conditions) > 0 || status.PIN != nil {
+		t.Errorf("a PlexLink in another namespace is served: %v", status.Conditions)
+	}
+
+	// A namespace can be deleted while its PlexLink is linked and the operator runs.
+	do(t, "kubectl", "delete", "namespace", "watched", "--timeout="+patience.String())
+	do(t, "helm", "uninstall", release, "--namespace", system, "--wait", "--timeout", patience.String())
+	leftovers(t)
+	do(t, "kubectl", "delete", "namespace", "other", system, "--timeout="+patience.String())
+}
