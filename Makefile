@@ -99,6 +99,10 @@ node: node-programs bin/helm ## Boot a Kubernetes of one node on this machine (L
 e2e: bin/helm ## Tell the stories of the chart on the kind cluster of KUBECONFIG, or on a node booted here (Linux, root).
 	@test/e2e/run.sh
 
+.PHONY: footprint
+footprint: control-plane build ## Measure the memory and the CPU that the manager needs when nothing happens.
+	go test -tags footprint -run Footprint -count 1 -timeout 60m -v ./test/footprint
+
 .PHONY: bench
 bench: control-plane ## Measure how long a link takes, and print the distribution.
 	go test -run '^$$' -bench . -benchtime 20x ./internal/controller
