@@ -123,6 +123,24 @@ fuzz: ## Run every fuzz test of the Plex client for 30 seconds.
 build: ## Build bin/manager.
 	go build -ldflags '$(LDFLAGS)' -o bin/manager ./cmd/manager
 
+# Architectures of the image.
+ARCHS ?= amd64 arm64
+
+.PHONY: image
+image: bin/image-builder ## Write bin/image/plexlink-ARCH.tar, for docker load or ctr import; ARCHS says for which.
+	@set -e; for arch in $(ARCHS); do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '-s -w $(LDFLAGS)' \
+			-o bin/image/manager-$$arch ./cmd/manager; \
+		bin/image-builder -binary bin/image/manager-$$arch -arch $$arch -tag $(IMG) -out bin/image/plexlink-$$arch.tar \
+			-version $(VERSION) -revision $$(git rev-parse HEAD) -created $$(git log -1 --format=%ct); \
+	done
+
+.PHONY: sbom
+sbom: bin/cyclonedx-gomod ## Write bin/image/plexlink.cdx.json, the software bill of materials (CycloneDX).
+	mkdir -p bin/image
+	CGO_ENABLED=0 GOOS=linux bin/cyclonedx-gomod app -json -licenses -std -noserial -notimestamp \
+		-main cmd/manager -output bin/image/plexlink.cdx.json .
+
 .PHONY: build-installer
 build-installer: bin/kustomize ## Write dist/install.yaml, all manifests in one file, with the image IMG.
 	mkdir -p dist && rm -f dist/kustomization.yaml
@@ -158,6 +176,12 @@ bin/controller-gen bin/kustomize bin/crd-ref-docs: hack/tools/go.mod
 
 bin/helm: hack/tools/helm/go.mod
 	cd hack/tools/helm && go build -trimpath -ldflags '-s -w' -o ../../../$@ helm.sh/helm/v4/cmd/helm
+
+bin/cyclonedx-gomod: hack/tools/sbom/go.mod
+	cd hack/tools/sbom && go build -o ../../../$@ github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+
+bin/image-builder: hack/image/go.mod hack/image/main.go
+	cd hack/image && go build -o ../../$@ .
 
 bin/golangci-lint: hack/tools/golangci-lint/go.mod hack/tools/golangci-lint/main.go
 	cd hack/tools/golangci-lint && go build -o ../../../$@ .
