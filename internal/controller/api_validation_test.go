@@ -95,7 +95,7 @@ func TestBadSpecIsRefusedWithAMessageThatSaysWhatToDo(t *testing.T) {
 		`{"refreshInterval": "9999999h"}`:                                                           "refreshInterval must be a duration of at least 1m",
 		`{"deletionPolicy": "Keep"}`:                                                                `supported values: "Revoke", "Retain"`,
 		`{"suspend": "yes"}`:                                                                        "must be of type boolean",
-		`{"server": {"nmae": "x"}}`:                                                                 `unknown field "spec.server.nmae"`,
+		`{"server": {"nam": "x"}}`:                                                                  `unknown field "spec.server.nam"`,
 	} {
 		err := admin.Create(t.Context(), plexLinkWith(t, w.namespace, spec), client.FieldValidation("Strict"))
 		if err == nil {

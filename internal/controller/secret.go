@@ -68,7 +68,8 @@ func (r *Reconciler) writeSecret(ctx context.Context, s *scope) error {
 		s.requeue(conflictInterval)
 		return nil
 	case live.Type != desired.Type:
-		s.templateErr = &templateError{problem: fmt.Sprintf("the Secret %s has the type %s, which cannot change: delete the Secret to get one of type %s",
+		s.templateErr = &templateError{problem: fmt.Sprintf(
+			"the Secret %s has the type %s, which cannot change: delete the Secret to get one of type %s",
 			live.Name, live.Type, desired.Type)}
 		return nil
 	case hasAll(live, desired):

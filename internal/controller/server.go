@@ -242,7 +242,8 @@ func (r *Reconciler) trustedRoots(ctx context.Context, link *v1alpha1.PlexLink) 
 		object = &configMap
 	}
 	if err := r.APIReader.Get(ctx, name, object); apierrors.IsNotFound(err) {
-		return nil, &caError{fmt.Sprintf("the %s %s of spec.server.caProvider does not exist: create it with the key %s", provider.Type, provider.Name, key)}
+		return nil, &caError{fmt.Sprintf("the %s %s of spec.server.caProvider does not exist: create it with the key %s",
+			provider.Type, provider.Name, key)}
 	} else if err != nil {
 		return nil, fmt.Errorf("read the certificates of spec.server.caProvider: %w", err)
 	}
@@ -255,7 +256,8 @@ func (r *Reconciler) trustedRoots(ctx context.Context, link *v1alpha1.PlexLink) 
 		return nil, fmt.Errorf("read the public certificates: %w", err)
 	}
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, &caError{fmt.Sprintf("the %s %s has no certificate in PEM form under the key %s: put it there", provider.Type, provider.Name, key)}
+		return nil, &caError{fmt.Sprintf("the %s %s has no certificate in PEM form under the key %s: put it there",
+			provider.Type, provider.Name, key)}
 	}
 	return roots, nil
 }

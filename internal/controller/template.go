@@ -71,26 +71,16 @@ func valuesOf(d device) (templateValues, error) {
 // exampleDevices stand for a link before there is one, to find the mistakes in a template before a person is asked to
 // enter a PIN: one with an owned server, and one with a shared server whose names would break a file that does not
 // quote them.
-var exampleDevices = []device{
-	{
-		ClientIdentifier: "example", Token: "example", ServerToken: "example",
-		deviceState: deviceState{
-			Account: plex.Account{Username: "example", UUID: "example"},
-			Server: &server{
-				Name: "example", MachineIdentifier: "example", Version: "1.0", Owned: true, URL: "http://192.0.2.1:32400/plex",
-			},
-		},
-	},
-	{
-		ClientIdentifier: "example", Token: "example", ServerToken: "example",
-		deviceState: deviceState{
-			Account: plex.Account{Username: "\"}\nexample: '{", UUID: "example"},
-			Server: &server{
-				Name: "\"}\nexample: '{", MachineIdentifier: "example", Version: "\"}\nexample: '{", URL: "https://[2001:db8::1]",
-			},
-		},
-	},
-}
+var exampleDevices = func() []device {
+	const text, hostile = "example", "\"}\nexample: '{"
+	link := device{ClientIdentifier: text, Token: text, ServerToken: text}
+	owned, shared := link, link
+	owned.Account = plex.Account{Username: text, UUID: text}
+	owned.Server = &server{Name: text, MachineIdentifier: text, Version: "1.0", Owned: true, URL: "http://192.0.2.1:32400/plex"}
+	shared.Account = plex.Account{Username: hostile, UUID: text}
+	shared.Server = &server{Name: hostile, MachineIdentifier: text, Version: hostile, URL: "https://[2001:db8::1]"}
+	return []device{owned, shared}
+}()
 
 // checkTemplate finds the mistakes in a template that show without a link. The error is a *templateError.
 func checkTemplate(t *v1alpha1.SecretTemplate) error {
@@ -186,8 +176,7 @@ func explain(err error) string {
 	if m := location.FindStringSubmatch(text); m != nil {
 		line, text = "line "+m[1]+": ", strings.TrimPrefix(text, m[0])
 	}
-	var unquoted *unquotedError
-	if errors.As(err, &unquoted) {
+	if unquoted, ok := errors.AsType[*unquotedError](err); ok {
 		return line + unquoted.Error()
 	}
 	if m := executing.FindStringSubmatch(text); m != nil {
