@@ -69,8 +69,9 @@ vet: ## Run go vet over every Go module of the repository.
 	cd hack/kubernetes && CGO_ENABLED=0 go vet -trimpath ./...
 
 .PHONY: lint
-lint: vet bin/golangci-lint ## Run the linters of .golangci.yml, and go vet.
+lint: vet bin/golangci-lint bin/actionlint ## Run the linters of .golangci.yml, go vet, and actionlint on the workflows.
 	bin/golangci-lint run
+	bin/actionlint
 
 .PHONY: control-plane
 control-plane: ## Put kube-apiserver, etcd, kubectl and kube-controller-manager into bin/k8s.
@@ -82,6 +83,9 @@ test: control-plane ## Run all tests, with the race detector, on a real kube-api
 	if ! go build -race runtime/cgo 2>/dev/null; then \
 		race=; \
 		echo 'NOTE: testing WITHOUT the race detector, it needs a C compiler (Debian: apt install gcc libc6-dev).'; \
+	fi; \
+	if ! command -v prometheus promtool >/dev/null; then \
+		echo 'NOTE: testing WITHOUT dashboard and alerts, they need Prometheus (Debian: apt install prometheus).'; \
 	fi; \
 	set -x; go test $$race -timeout 15m ./...
 
@@ -171,7 +175,8 @@ undeploy: build-installer ## Remove the manager and the CRD, and with it every P
 bin/controller-gen: TOOL = sigs.k8s.io/controller-tools/cmd/controller-gen
 bin/kustomize: TOOL = sigs.k8s.io/kustomize/kustomize/v5
 bin/crd-ref-docs: TOOL = github.com/elastic/crd-ref-docs
-bin/controller-gen bin/kustomize bin/crd-ref-docs: hack/tools/go.mod
+bin/actionlint: TOOL = github.com/rhysd/actionlint/cmd/actionlint
+bin/controller-gen bin/kustomize bin/crd-ref-docs bin/actionlint: hack/tools/go.mod
 	cd hack/tools && go build -o ../../$@ $(TOOL)
 
 bin/helm: hack/tools/helm/go.mod
@@ -182,6 +187,9 @@ bin/cyclonedx-gomod: hack/tools/sbom/go.mod
 
 bin/image-builder: hack/image/go.mod hack/image/main.go
 	cd hack/image && go build -o ../../$@ .
+
+bin/crane: hack/image/go.mod
+	cd hack/image && go build -o ../../$@ github.com/google/go-containerregistry/cmd/crane
 
 bin/golangci-lint: hack/tools/golangci-lint/go.mod hack/tools/golangci-lint/main.go
 	cd hack/tools/golangci-lint && go build -o ../../../$@ .
