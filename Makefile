@@ -84,7 +84,7 @@ test: control-plane ## Run all tests, with the race detector, on a real kube-api
 		race=; \
 		echo 'NOTE: testing WITHOUT the race detector, it needs a C compiler (Debian: apt install gcc libc6-dev).'; \
 	fi; \
-	if ! command -v prometheus promtool >/dev/null; then \
+	if ! command -v promtool >/dev/null; then \
 		echo 'NOTE: testing WITHOUT dashboard and alerts, they need Prometheus (Debian: apt install prometheus).'; \
 	fi; \
 	set -x; go test $$race -timeout 15m ./...
