@@ -18,8 +18,10 @@ else
 fi
 
 echo 'e2e: building the suite and its images …'
-CGO_ENABLED=0 go build -trimpath -o bin/e2e/ ./cmd/manager ./hack/plexsim ./test/e2e/mediaapp
+arch=$(go env GOARCH)
+make image ARCHS="$arch" IMG=plexlink.dev/e2e/operator:1
+CGO_ENABLED=0 go build -trimpath -o bin/e2e/ ./hack/plexsim ./test/e2e/mediaapp
 go test -c -tags e2e -o bin/e2e/suite ./test/e2e
-export OPERATOR_IMAGE=plexlink.dev/e2e/manager:1
+export OPERATOR_IMAGE=plexlink.dev/e2e/operator:1 OPERATOR_ARCHIVE=$PWD/bin/image/plexlink-$arch.tar
 export PATH=$PWD/bin:$PATH
 "${on[@]}" sh -c 'cd test/e2e && ../../bin/e2e/suite -test.v -test.failfast -test.timeout 30m "$@"' suite "$@"

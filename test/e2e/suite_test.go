@@ -86,11 +86,15 @@ func loadImages() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	for _, program := range []string{"manager", "mediaapp", "plexsim"} {
+	archives := []string{os.Getenv("OPERATOR_ARCHIVE")}
+	for _, program := range []string{"mediaapp", "plexsim"} {
 		archive := filepath.Join(dir, program+".tar")
 		if err := onelayer.Write(archive, "plexlink.dev/e2e/"+program+":1", root+"/bin/e2e/"+program); err != nil {
 			return err
 		}
+		archives = append(archives, archive)
+	}
+	for _, archive := range archives {
 		if os.Getenv("CONTAINERD_ADDRESS") != "" {
 			_, err = run("", "ctr", "images", "import", "--local", archive)
 		} else {
