@@ -107,13 +107,22 @@ e2e: bin/helm ## Tell the stories of the chart on the kind cluster of KUBECONFIG
 footprint: control-plane build ## Measure the memory and the CPU that the manager needs when nothing happens.
 	go test -tags footprint -run Footprint -count 1 -timeout 60m -v ./test/footprint
 
+.PHONY: test-kill
+test-kill: control-plane ## Kill the manager 200 times over 50 links, and see that nothing is lost.
+	go test -timeout 40m -count 1 -v -run TestManagerThatIsKilled ./internal/controller -kills 200 -kill-links 50
+
+.PHONY: test-scale
+test-scale: control-plane ## Let 100 pending links share the budget, and restart with 1,000 linked ones.
+	go test -timeout 40m -count 1 -v -run TestPendingLinksShareTheBudget ./internal/controller -load-links 100
+	go test -timeout 40m -count 1 -v -run TestRestartAsksPlex ./internal/controller -scale-links 1000
+
 .PHONY: bench
 bench: control-plane ## Measure how long a link takes, and print the distribution.
 	go test -run '^$$' -bench . -benchtime 20x ./internal/controller
 
 .PHONY: fuzz
-fuzz: ## Run every fuzz test of the Plex client for 30 seconds.
-	@set -e; for package in $$(go list ./internal/plex/...); do \
+fuzz: ## Run every fuzz test for 30 seconds.
+	@set -e; for package in $$(go list ./internal/...); do \
 		tests=$$(go test -list '^Fuzz' $$package); \
 		for name in $$(echo "$$tests" | grep '^Fuzz'); do \
 			echo "==> $$name ($$package)"; \

@@ -12,7 +12,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/watch"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/plex/plextest"
@@ -110,15 +109,7 @@ func TestNoPendingLinkIsLostWhilePlexWantsFewerRequests(t *testing.T) {
 // Meanwhile it calls the function over and over.
 func linkAll(w *world, n int, meanwhile func()) map[int]time.Time {
 	w.Helper()
-	c, err := client.NewWithWatch(adminConfig, client.Options{Scheme: testScheme})
-	if err != nil {
-		w.Fatal(err)
-	}
-	watcher, err := c.Watch(w.Context(), &v1alpha1.PlexLinkList{}, client.InNamespace(w.namespace))
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer watcher.Stop()
+	watcher := watchLinks(w)
 	for i := range n {
 		w.create(fmt.Sprintf("link-%03d", i))
 	}

@@ -138,6 +138,8 @@ type operator struct {
 	// diesBefore decides whether the operator is killed just before a request.
 	diesBefore func(*http.Request) bool
 	died       chan struct{}
+	// timeout of a request to plex.tv.
+	timeout time.Duration
 	// deny has the networks in which no media server is contacted; with it the true network takes the simulated one's place.
 	deny []netip.Prefix
 	// publicRootsOnly keeps it from trusting the certificates of the simulator's media servers.
@@ -150,7 +152,7 @@ type operator struct {
 // startOperator starts a manager for the world's namespace, with exactly the rights of config/rbac.
 func (w *world) startOperator(change ...func(*operator)) *operator {
 	w.Helper()
-	o := &operator{w: w, stopped: make(chan struct{}), died: make(chan struct{}), metrics: prometheus.NewPedanticRegistry()}
+	o := &operator{w: w, stopped: make(chan struct{}), died: make(chan struct{}), timeout: 5 * time.Second, metrics: prometheus.NewPedanticRegistry()}
 	w.operators = append(w.operators, o)
 	o.reconciler = &Reconciler{QPS: 1000, Burst: 1000, Version: "test", Clock: w.clock, Metrics: o.metrics}
 	for _, c := range change {
@@ -173,7 +175,7 @@ func (w *world) startOperator(change ...func(*operator)) *operator {
 	r := o.reconciler
 	r.Client, r.APIReader, r.Recorder = mgr.GetClient(), mgr.GetAPIReader(), mgr.GetEventRecorder(v1alpha1.ManagedBy)
 	plexTransport := MeasuredTransport(o.watchRequests(plex.NewTransport(plex.TransportOptions{})))
-	if r.Plex, err = plex.NewClient(plex.Options{BaseURL: w.sim.URL, Transport: plexTransport, Timeout: 5 * time.Second}); err != nil {
+	if r.Plex, err = plex.NewClient(plex.Options{BaseURL: w.sim.URL, Transport: plexTransport, Timeout: o.timeout}); err != nil {
 		w.Fatal(err)
 	}
 	r.NewTransport = func(roots *x509.CertPool) *http.Transport {
