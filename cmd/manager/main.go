@@ -186,8 +186,7 @@ func run(ctx context.Context, s settings) error {
 	}
 
 	plexTV, err := plex.NewClient(plex.Options{
-		BaseURL:   s.plexURL,
-		Transport: controller.MeasuredTransport(plex.NewTransport(plex.TransportOptions{Proxy: true})),
+		BaseURL: s.plexURL,
 	})
 	if err != nil {
 		return fmt.Errorf("--plex-url: %w", err)

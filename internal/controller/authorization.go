@@ -71,7 +71,7 @@ func (r *Reconciler) createPIN(ctx context.Context, s *scope) error {
 		s.requeue(wait)
 		return nil
 	}
-	pin, err := ask(ctx, r, s, ordinary, func(ctx context.Context) (plex.PIN, error) {
+	pin, err := ask(ctx, r, s, ordinary, "pins.create", func(ctx context.Context) (plex.PIN, error) {
 		return r.Plex.CreatePIN(ctx, s.plexDevice(r.Version))
 	})
 	if err != nil {
@@ -104,7 +104,7 @@ func (r *Reconciler) checkPIN(ctx context.Context, s *scope) error {
 		s.requeue(wait)
 		return nil
 	}
-	token, err := ask(ctx, r, s, poll, func(ctx context.Context) (plex.Sensitive, error) {
+	token, err := ask(ctx, r, s, poll, "pins.check", func(ctx context.Context) (plex.Sensitive, error) {
 		return r.Plex.CheckPIN(ctx, s.plexDevice(r.Version), s.device.PINID)
 	})
 	if isNotYet(err) {
@@ -160,7 +160,7 @@ func (r *Reconciler) ping(ctx context.Context, s *scope) error {
 		s.requeue(wait)
 		return nil
 	}
-	_, err := ask(ctx, r, s, refresh, func(ctx context.Context) (struct{}, error) {
+	_, err := ask(ctx, r, s, refresh, "ping", func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, r.Plex.Ping(ctx, s.plexDevice(r.Version), s.device.Token)
 	})
 	switch {

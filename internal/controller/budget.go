@@ -161,13 +161,17 @@ func (e *notYetError) Error() string { return "the budget of requests to plex.tv
 
 // ask makes one request to plex.tv within the budget. Without allowance it asks for another reconciliation and returns
 // a *notYetError.
-func ask[T any](ctx context.Context, r *Reconciler, s *scope, u urgency, request func(context.Context) (T, error)) (T, error) {
+func ask[T any](ctx context.Context, r *Reconciler, s *scope, u urgency, endpoint string,
+	request func(context.Context) (T, error),
+) (T, error) {
 	if wait := r.budget.take(s.link.UID, r.Clock.Now(), u); wait > 0 {
 		s.requeue(wait)
 		var none T
 		return none, &notYetError{wait}
 	}
-	result, err := measurePlex(ctx, r.metrics, request)
+	start := time.Now()
+	result, err := request(ctx)
+	r.metrics.plexAnswered(endpoint, time.Since(start), err)
 	r.budget.observe(err, r.Clock.Now(), r.pins.openCount() > 0)
 	return result, err
 }

@@ -71,7 +71,7 @@ func (r *Reconciler) signOut(ctx context.Context, s *scope) bool {
 	}
 	withIdentifier := *s
 	withIdentifier.device = d
-	_, err := ask(ctx, r, s, ordinary, func(ctx context.Context) (struct{}, error) {
+	_, err := ask(ctx, r, s, ordinary, "signout", func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, r.Plex.SignOut(ctx, withIdentifier.plexDevice(r.Version), d.Token)
 	})
 	switch {

@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -162,36 +161,20 @@ func readyOf(link *v1alpha1.PlexLink) (status string, ready bool) {
 	return c.Reason, c.Status == metav1.ConditionTrue
 }
 
-type plexRequestKey struct{}
-
-// MeasuredTransport is the transport to plex.tv for a [Reconciler]: it tells what each request is for.
-func MeasuredTransport(next http.RoundTripper) http.RoundTripper { return measuredTransport{next} }
-
-type measuredTransport struct{ next http.RoundTripper }
-
-// RoundTrip implements [http.RoundTripper].
-func (t measuredTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if endpoint, ok := req.Context().Value(plexRequestKey{}).(*string); ok {
-		*endpoint = plex.EndpointFrom(req.Context())
+// plexAnswered counts a request to plex.tv. Its result is that of the client, not the HTTP status: a page of some proxy is
+// no answer.
+func (m *metrics) plexAnswered(endpoint string, took time.Duration, err error) {
+	result := plexResult(err)
+	if result == "" {
+		return
 	}
-	return t.next.RoundTrip(req)
-}
-
-// measurePlex makes a request to plex.tv and counts it. Its result is that of the client, not the HTTP status: a page of
-// some proxy is no answer.
-func measurePlex[T any](ctx context.Context, m *metrics, request func(context.Context) (T, error)) (T, error) {
-	endpoint, start := "", time.Now()
-	result, err := request(context.WithValue(ctx, plexRequestKey{}, &endpoint))
-	if label := plexResult(err); label != "" && endpoint != "" {
-		m.plexSeconds.WithLabelValues(endpoint).Observe(time.Since(start).Seconds())
-		m.plexRequests.WithLabelValues(endpoint, label).Inc()
-		reachable := 1.0
-		if label == "unavailable" {
-			reachable = 0
-		}
-		m.plexReachable.Set(reachable)
+	m.plexSeconds.WithLabelValues(endpoint).Observe(took.Seconds())
+	m.plexRequests.WithLabelValues(endpoint, result).Inc()
+	reachable := 1.0
+	if result == "unavailable" {
+		reachable = 0
 	}
-	return result, err
+	m.plexReachable.Set(reachable)
 }
 
 // plexResult is the label for what came of a request; "": it was cut off, by the end of the operator.

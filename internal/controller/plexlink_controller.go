@@ -47,7 +47,7 @@ type Reconciler struct {
 	APIReader client.Reader
 	// Recorder tells events.
 	Recorder events.EventRecorder
-	// Plex is plex.tv, over a [MeasuredTransport].
+	// Plex is plex.tv.
 	Plex *plex.Client
 	// NewTransport makes the connections to media servers; nil roots: the public certificates.
 	NewTransport func(roots *x509.CertPool) *http.Transport

@@ -82,7 +82,7 @@ func (r *Reconciler) resolve(ctx context.Context, s *scope, spec string) error {
 	if err := r.readAccount(ctx, s, d); err != nil {
 		return err
 	}
-	servers, err := ask(ctx, r, s, s.urgency(), func(ctx context.Context) ([]plex.Server, error) {
+	servers, err := ask(ctx, r, s, s.urgency(), "resources", func(ctx context.Context) ([]plex.Server, error) {
 		return r.Plex.Resources(ctx, d, s.device.Token)
 	})
 	if err != nil {
@@ -114,7 +114,7 @@ func (r *Reconciler) readAccount(ctx context.Context, s *scope, d plex.Device) e
 	if s.device.Account != (plex.Account{}) {
 		return nil
 	}
-	account, err := ask(ctx, r, s, s.urgency(), func(ctx context.Context) (plex.Account, error) {
+	account, err := ask(ctx, r, s, s.urgency(), "user", func(ctx context.Context) (plex.Account, error) {
 		return r.Plex.Account(ctx, d, s.device.Token)
 	})
 	if err != nil {

@@ -174,7 +174,7 @@ func (w *world) startOperator(change ...func(*operator)) *operator {
 	}
 	r := o.reconciler
 	r.Client, r.APIReader, r.Recorder = mgr.GetClient(), mgr.GetAPIReader(), mgr.GetEventRecorder(v1alpha1.ManagedBy)
-	plexTransport := MeasuredTransport(o.watchRequests(plex.NewTransport(plex.TransportOptions{})))
+	plexTransport := o.watchRequests(plex.NewTransport(plex.TransportOptions{}))
 	if r.Plex, err = plex.NewClient(plex.Options{BaseURL: w.sim.URL, Transport: plexTransport, Timeout: o.timeout}); err != nil {
 		w.Fatal(err)
 	}

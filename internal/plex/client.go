@@ -91,7 +91,7 @@ func (c *Client) EntryURL() string { return c.base.String() + "/link" }
 
 // CreatePIN asks for a new PIN of four characters. Never do so for a healthy link: the new token ends the old one.
 func (c *Client) CreatePIN(ctx context.Context, d Device) (PIN, error) {
-	a, err := c.call(ctx, d, request{endpoint: "pins.create", method: http.MethodPost, path: "/pins"})
+	a, err := c.call(ctx, d, request{method: http.MethodPost, path: "/pins"})
 	if err != nil {
 		return PIN{}, fmt.Errorf("create a PIN: %w", err)
 	}
@@ -103,7 +103,7 @@ func (c *Client) CreatePIN(ctx context.Context, d Device) (PIN, error) {
 // seconds: poll at least every five, and store the token before anything else is done with it.
 func (c *Client) CheckPIN(ctx context.Context, d Device, id Sensitive) (Sensitive, error) {
 	a, err := c.call(ctx, d, request{
-		endpoint: "pins.check", method: http.MethodGet, path: "/pins/" + url.PathEscape(id.Reveal()), pin: id,
+		method: http.MethodGet, path: "/pins/" + url.PathEscape(id.Reveal()), pin: id,
 	})
 	if err != nil {
 		return "", fmt.Errorf("check the PIN: %w", err)
@@ -114,7 +114,7 @@ func (c *Client) CheckPIN(ctx context.Context, d Device, id Sensitive) (Sensitiv
 
 // Account tells whose token it is.
 func (c *Client) Account(ctx context.Context, d Device, token Sensitive) (Account, error) {
-	a, err := c.call(ctx, d, request{endpoint: "user", method: http.MethodGet, path: "/user", token: token})
+	a, err := c.call(ctx, d, request{method: http.MethodGet, path: "/user", token: token})
 	if err != nil {
 		return Account{}, fmt.Errorf("read the account: %w", err)
 	}
@@ -126,7 +126,7 @@ func (c *Client) Account(ctx context.Context, d Device, token Sensitive) (Accoun
 // which plex.tv names no access token gets the account's, which is the same.
 func (c *Client) Resources(ctx context.Context, d Device, token Sensitive) ([]Server, error) {
 	a, err := c.call(ctx, d, request{
-		endpoint: "resources", method: http.MethodGet, path: "/resources", token: token,
+		method: http.MethodGet, path: "/resources", token: token,
 		query: "includeHttps=1&includeRelay=1&includeIPv6=1",
 	})
 	if err != nil {
@@ -143,7 +143,7 @@ func (c *Client) Resources(ctx context.Context, d Device, token Sensitive) ([]Se
 
 // Ping keeps the token from lapsing, which idle tokens do after weeks.
 func (c *Client) Ping(ctx context.Context, d Device, token Sensitive) error {
-	a, err := c.call(ctx, d, request{endpoint: "ping", method: http.MethodGet, path: "/ping", token: token})
+	a, err := c.call(ctx, d, request{method: http.MethodGet, path: "/ping", token: token})
 	if err != nil {
 		return fmt.Errorf("ping: %w", err)
 	}
@@ -153,7 +153,7 @@ func (c *Client) Ping(ctx context.Context, d Device, token Sensitive) error {
 // SignOut revokes the token. ErrTokenInvalid means that it was revoked already.
 func (c *Client) SignOut(ctx context.Context, d Device, token Sensitive) error {
 	a, err := c.call(ctx, d, request{
-		endpoint: "signout", method: http.MethodDelete, path: "/users/signout", token: token,
+		method: http.MethodDelete, path: "/users/signout", token: token,
 	})
 	if err != nil {
 		return fmt.Errorf("sign out: %w", err)
@@ -173,13 +173,13 @@ func explain(doing string, err error) error {
 }
 
 type request struct {
-	endpoint, method, path, query string
-	pin, token                    Sensitive
+	method, path, query string
+	pin, token          Sensitive
 }
 
 // call makes one request and returns its successful answer.
 func (c *Client) call(ctx context.Context, d Device, r request) (answer, error) {
-	limited, cancel := context.WithTimeout(withEndpoint(ctx, r.endpoint), c.timeout)
+	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(limited, r.method, c.base.String()+"/api/v2"+r.path, nil)
 	if err != nil {

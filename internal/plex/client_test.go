@@ -6,16 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// calls are the requests to plex.tv, by what EndpointFrom tells of them.
+// calls are the requests to plex.tv.
 var calls = map[string]struct {
 	endpoint plextest.Endpoint
 	do       func(ctx context.Context, h *home, id Sensitive) error
@@ -284,40 +282,17 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestARoundTripperKnowsTheEndpointAndMayThrottle(t *testing.T) {
+func TestARoundTripperMayThrottle(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
-	var mu sync.Mutex
-	var seen []string
-	record := func(r *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		seen = append(seen, EndpointFrom(r.Context()))
-	}
-	h.client.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
-		record(r)
+	h.client.transport = roundTripper(func(*http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("budget: %w", &ThrottledError{RetryAfter: time.Minute})
 	})
-	var want []string
 	for call, c := range calls {
-		want = append(want, call)
 		var throttled *ThrottledError
 		if err := c.do(t.Context(), h, "1234"); !errors.As(err, &throttled) || errors.Is(err, ErrUnavailable) {
 			t.Errorf("%s: %v", call, err)
 		}
-	}
-	m := h.sim.AddServer(plextest.Server{Name: "Home", MachineIdentifier: "m"})
-	inner := h.prober.Transport
-	h.prober.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
-		record(r)
-		return inner.RoundTrip(r)
-	})
-	h.prober.Prove(t.Context(), h.device, Server{MachineIdentifier: "m", AccessToken: "xXxX"}, []Candidate{{URL: m.URL}})
-	if want = append(want, "identity", "sections"); !slices.Equal(seen, want) {
-		t.Errorf("got %q, want %q", seen, want)
-	}
-	if got := EndpointFrom(t.Context()); got != "" {
-		t.Errorf("of a foreign context: %q", got)
 	}
 }
 

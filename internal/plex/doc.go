@@ -3,6 +3,5 @@
 //
 // Tokens, PIN ids and client identifiers are of type [Sensitive] and travel in request headers and the PIN's path only;
 // no error of this package carries one. Redirects are never followed, bodies are read up to 1 MiB, and every call ends
-// within its time-out. What is not promised: the package neither limits nor repeats requests. A caller that wants to
-// counts them in a [net/http.RoundTripper], where [EndpointFrom] tells what a request is for.
+// within its time-out. What is not promised: the package neither limits nor repeats requests.
 package plex

@@ -14,20 +14,6 @@ import (
 // maxBody is far beyond any answer of plex.tv that we ask for (an account with 100 devices: about 200 kB).
 const maxBody = 1 << 20
 
-type endpointKey struct{}
-
-// EndpointFrom tells a [net/http.RoundTripper], from the request's context, what the request is for: "pins.create",
-// "pins.check", "user", "resources", "ping" or "signout" at plex.tv, "identity" or "sections" at a media server; ""
-// for a request of somebody else. Never use the path for that, it holds the PIN id.
-func EndpointFrom(ctx context.Context) string {
-	endpoint, _ := ctx.Value(endpointKey{}).(string)
-	return endpoint
-}
-
-func withEndpoint(ctx context.Context, endpoint string) context.Context {
-	return context.WithValue(ctx, endpointKey{}, endpoint)
-}
-
 // requestKey finds, in the context of a dial, that of the request it is for.
 type requestKey struct{}
 

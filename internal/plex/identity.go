@@ -22,7 +22,7 @@ type identity struct {
 // identify asks who answers at the URL. It sends neither the token nor anything of the device: nobody knows yet who
 // will read it.
 func (p *Prober) identify(ctx context.Context, base string) (identity, error) {
-	a, err := p.ask(ctx, "identity", base, "/identity", Device{}, "")
+	a, err := p.ask(ctx, base, "/identity", Device{}, "")
 	switch {
 	case err != nil:
 		return identity{}, err
@@ -39,7 +39,7 @@ func (p *Prober) checkToken(ctx context.Context, d Device, base string, token Se
 	if token == "" {
 		return fmt.Errorf("%w: there is none for it", errRefused)
 	}
-	a, err := p.ask(ctx, "sections", base, "/library/sections", d, token)
+	a, err := p.ask(ctx, base, "/library/sections", d, token)
 	switch {
 	case err != nil:
 		return err
@@ -52,12 +52,12 @@ func (p *Prober) checkToken(ctx context.Context, d Device, base string, token Se
 }
 
 // ask makes one request to a media server. The device is named only together with a token.
-func (p *Prober) ask(ctx context.Context, endpoint, base, path string, d Device, token Sensitive) (answer, error) {
+func (p *Prober) ask(ctx context.Context, base, path string, d Device, token Sensitive) (answer, error) {
 	u, err := parseBase(base)
 	if err != nil {
 		return answer{}, err
 	}
-	ctx, cancel := context.WithTimeout(withEndpoint(ctx, endpoint), p.timeout())
+	ctx, cancel := context.WithTimeout(ctx, p.timeout())
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String()+path, nil)
 	if err != nil {
