@@ -6,7 +6,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 RUN CGO_ENABLED=0 GOOS=linux GOARCH=$TARGETARCH \
-    go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /manager ./cmd/manager
+    go build -trimpath -buildvcs=false -gcflags=all=-l -ldflags "-s -w -X main.version=$VERSION" -o /manager ./cmd/manager
 
 FROM scratch
 COPY --from=build /manager /manager

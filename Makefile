@@ -136,13 +136,15 @@ fuzz: ## Run every fuzz test for 30 seconds.
 build: ## Build bin/manager.
 	go build -ldflags '$(LDFLAGS)' -o bin/manager ./cmd/manager
 
+# Without inlining the manager is a tenth smaller; all it does is wait for answers.
+SMALL = -gcflags=all=-l
 # Architectures of the image.
 ARCHS ?= amd64 arm64
 
 .PHONY: image
 image: bin/image-builder ## Write bin/image/plexlink-ARCH.tar, for docker load or ctr import; ARCHS says for which.
 	@set -e; for arch in $(ARCHS); do \
-		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '-s -w $(LDFLAGS)' \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=false $(SMALL) -ldflags '-s -w $(LDFLAGS)' \
 			-o bin/image/manager-$$arch ./cmd/manager; \
 		bin/image-builder -binary bin/image/manager-$$arch -arch $$arch -tag $(IMG) -out bin/image/plexlink-$$arch.tar \
 			-version $(VERSION) -revision $$(git rev-parse HEAD) -created $$(git log -1 --format=%ct); \

@@ -8,22 +8,21 @@ import (
 	"github.com/go-logr/logr"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
 // withAccessReview serves metrics to those only whom the cluster allows to get the path. controller-runtime has a filter
 // that does the same; it brings all of k8s.io/apiserver along, which makes the image a quarter larger.
 func withAccessReview(config *rest.Config, httpClient *http.Client) (metricsserver.Filter, error) {
-	clients, err := kubernetes.NewForConfigAndClient(config, httpClient)
+	c, err := client.New(config, client.Options{HTTPClient: httpClient})
 	if err != nil {
 		return nil, err
 	}
 	return func(log logr.Logger, next http.Handler) (http.Handler, error) {
 		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			status, err := reviewAccess(req.Context(), clients, req)
+			status, err := reviewAccess(req.Context(), c, req)
 			if err != nil {
 				log.Error(err, "The access to the metrics could not be reviewed")
 			}
@@ -38,14 +37,13 @@ func withAccessReview(config *rest.Config, httpClient *http.Client) (metricsserv
 
 // reviewAccess asks the API server who the caller is and what they may do. It returns the status to answer with; the
 // error is for the log.
-func reviewAccess(ctx context.Context, clients kubernetes.Interface, req *http.Request) (int, error) {
+func reviewAccess(ctx context.Context, c client.Client, req *http.Request) (int, error) {
 	token, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
 	if !ok || token == "" {
 		return http.StatusUnauthorized, nil
 	}
-	review, err := clients.AuthenticationV1().TokenReviews().Create(ctx,
-		&authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}, metav1.CreateOptions{})
-	if err != nil {
+	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
+	if err := c.Create(ctx, review); err != nil {
 		return http.StatusInternalServerError, err
 	}
 	if !review.Status.Authenticated {
@@ -56,13 +54,13 @@ func reviewAccess(ctx context.Context, clients kubernetes.Interface, req *http.R
 	for k, v := range user.Extra {
 		extra[k] = authorizationv1.ExtraValue(v)
 	}
-	access, err := clients.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
+	access := &authorizationv1.SubjectAccessReview{
 		Spec: authorizationv1.SubjectAccessReviewSpec{
 			User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra,
 			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: req.URL.Path, Verb: strings.ToLower(req.Method)},
 		},
-	}, metav1.CreateOptions{})
-	if err != nil {
+	}
+	if err := c.Create(ctx, access); err != nil {
 		return http.StatusInternalServerError, err
 	}
 	if !access.Status.Allowed {
