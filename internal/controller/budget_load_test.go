@@ -126,17 +126,18 @@ func linkAll(w *world, n int, meanwhile func()) map[int]time.Time {
 			if !ok || event.Type == watch.Deleted {
 				w.Fatalf("the watch has %s %v", event.Type, event.Object)
 			}
-			if pin := link.Status.PIN; pin != nil && enters[pin.Code].IsZero() {
-				enters[pin.Code] = time.Now().Add(time.Duration(rand.Int64N(int64(12 * time.Second))))
+			if pin := link.Status.PIN; pin != nil && enters[pinOf(link)].IsZero() {
+				enters[pinOf(link)] = time.Now().Add(time.Duration(rand.Int64N(int64(12 * time.Second))))
 			}
 			if _, was := ready[numberOf(link.Name)]; !was && meta.IsStatusConditionTrue(link.Status.Conditions, v1alpha1.ConditionReady) {
 				ready[numberOf(link.Name)] = time.Now()
 			}
 		case <-tick.C:
 			meanwhile()
-			for code, at := range enters {
+			for pin, at := range enters {
 				if time.Now().After(at) {
-					enters[code] = time.Now().Add(time.Hour) // once
+					enters[pin] = time.Now().Add(time.Hour) // once
+					_, code, _ := strings.Cut(pin, "/")
 					if err := w.sim.Link(code, w.alice); err != nil {
 						w.Error(err)
 					}

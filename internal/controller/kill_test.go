@@ -205,15 +205,18 @@ func (s *killStory) enterPINs(probability float64) {
 	links := s.links()
 	for _, name := range s.names { // in an order that the seed repeats
 		link := links[name]
-		if link == nil || link.DeletionTimestamp != nil || link.Status.PIN == nil || s.entered[link.Status.PIN.Code] || s.random.Float64() > probability {
+		if link == nil || link.DeletionTimestamp != nil || link.Status.PIN == nil || s.entered[pinOf(link)] || s.random.Float64() > probability {
 			continue
 		}
-		s.entered[link.Status.PIN.Code] = true
+		s.entered[pinOf(link)] = true
 		if err := s.sim.Link(link.Status.PIN.Code, s.alice); err != nil && !s.deleted[link.UID] {
 			s.Errorf("%s shows a PIN that cannot be entered: %v", name, err)
 		}
 	}
 }
+
+// pinOf tells the PINs of two links apart: plex.tv gives out a code again once it was entered.
+func pinOf(link *v1alpha1.PlexLink) string { return string(link.UID) + "/" + link.Status.PIN.Code }
 
 // allReady says that every link is ready and offers no PIN.
 func (s *killStory) allReady() bool {

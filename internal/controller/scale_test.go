@@ -40,8 +40,8 @@ func TestRestartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testin
 			if !ok {
 				t.Fatalf("the watch ended: %v", event.Object)
 			}
-			if pin := link.Status.PIN; pin != nil && !entered[pin.Code] {
-				entered[pin.Code] = true
+			if pin := link.Status.PIN; pin != nil && !entered[pinOf(link)] {
+				entered[pinOf(link)] = true
 				if err := w.sim.Link(pin.Code, w.alice); err != nil {
 					t.Error(err)
 				}
@@ -52,6 +52,18 @@ func TestRestartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testin
 		}
 	}
 	linkedIn := time.Since(began)
+	w.eventually("the record of every proven server", func() error { // It is written behind the status.
+		var secrets corev1.SecretList
+		if err := admin.List(t.Context(), &secrets, client.InNamespace(w.namespace)); err != nil {
+			return err
+		}
+		for _, secret := range secrets.Items {
+			if d, err := decodeDevice(secret.Data); err == nil && d.Server == nil {
+				return fmt.Errorf("there is none in %s", secret.Name)
+			}
+		}
+		return nil
+	})
 	o.kill()
 
 	down, up := fmt.Sprintf("link-%04d", *scaleLinks/2), fmt.Sprintf("link-%04d", *scaleLinks/3)
@@ -73,7 +85,16 @@ func TestRestartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testin
 	remove(down)
 	w.sim.ResetRequests()
 	second := w.startOperator()
-	leads := time.Now() // Without an election it leads from the start, with all its caches empty.
+	// It leads when it begins to work. Its caches are full by then: the manager fills them while it waits to be elected.
+	w.eventually("leadership", func() error {
+		second.reconciler.seeding.Lock()
+		defer second.reconciler.seeding.Unlock()
+		if !second.reconciler.seeded {
+			return errNotYet
+		}
+		return nil
+	})
+	leads := time.Now()
 	remove(up)
 	repaired(up)
 	upAfter := time.Since(leads)
