@@ -31,7 +31,7 @@ const maxPause = 5 * time.Minute
 const restOfPause = 2 * time.Second
 
 // lapse is how late a link may come back for its request before the others pass it.
-const lapse = time.Second
+const lapse = 5 * time.Second
 
 // urgency says who goes first when the budget is short.
 type urgency int

@@ -57,8 +57,11 @@ func TestSecretThatIsDeletedOrEditedIsRestoredWithoutAskingPlex(t *testing.T) {
 			}
 			return nil
 		})
-		if took := time.Since(start); took > time.Second {
+		// Within a second, but other tests share the machine, and the race detector slows it down.
+		if took := time.Since(start); took > 5*time.Second {
 			t.Errorf("%s: the repair took %s", name, took)
+		} else {
+			t.Logf("%s: the repair took %s", name, took.Round(time.Millisecond))
 		}
 	}
 	w.hasEvent("SecretRepaired", "spec.secret")

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,14 +122,16 @@ func TestKillAtAnyMomentOfLinkingLosesNothing(t *testing.T) {
 	writesTo := func(method, suffix string) func(*http.Request) bool {
 		return func(r *http.Request) bool { return r.Method == method && strings.HasSuffix(r.URL.Path, suffix) }
 	}
-	collected := false
+	var collected atomic.Bool
 	for name, diesBefore := range map[string]func(*http.Request) bool{
 		"before the PIN is shown":                     writesTo(http.MethodPatch, "/status"),
 		"after the claim, before the token is stored": writesTo(http.MethodPatch, "/kometa-plexlink-device"),
 		"after the token is stored":                   writesTo(http.MethodGet, "/resources"),
 		"before the Secret is written": func(r *http.Request) bool {
-			collected = collected || strings.HasSuffix(r.URL.Path, "/resources")
-			return collected && writesTo(http.MethodPost, "/secrets")(r)
+			if strings.HasSuffix(r.URL.Path, "/resources") {
+				collected.Store(true)
+			}
+			return collected.Load() && writesTo(http.MethodPost, "/secrets")(r)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

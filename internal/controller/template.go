@@ -23,9 +23,9 @@ import (
 const (
 	// maxValue bounds every value on the way, so that no chain of functions grows without end.
 	maxValue = 256 << 10
-	// maxWork bounds what all functions of one Secret read and write together, in bytes: half a
-	// second with the slowest, toYaml.
-	maxWork = 16 << 20
+	// maxWork bounds what all functions of one Secret read and write together, in bytes: a small part of a second with
+	// the slowest, toYaml.
+	maxWork = 4 << 20
 	// maxSecret bounds all values together. Kubernetes takes 1 MiB for a whole Secret, metadata included.
 	maxSecret = 1000 << 10
 )
