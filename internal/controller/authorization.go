@@ -125,7 +125,10 @@ func (r *Reconciler) checkPIN(ctx context.Context, s *scope) error {
 		if !now.Before(s.device.PIN.ExpiresAt) {
 			s.plexErr = err
 		}
-		s.requeue(r.backOff.next(s, "poll", pollCeiling))
+		// Sooner than after a poll that was answered: the PIN may have been entered just after the one before.
+		wait := r.backOff.next(s, "poll", pollCeiling)
+		r.pins.polled(s.link.UID, now.Add(wait-r.pins.interval()))
+		s.requeue(wait)
 		return nil
 	default:
 		r.backOff.reset(s, "poll")

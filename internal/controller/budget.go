@@ -26,6 +26,10 @@ const (
 // maxPause bounds the pause after HTTP 429 without Retry-After while nobody waits with a PIN in hand.
 const maxPause = 5 * time.Minute
 
+// openPINPause bounds it while somebody does: an entered PIN lives ten seconds, and its last poll may have been
+// pollTarget before the pause.
+const openPINPause = 2 * time.Second
+
 // restOfPause is how much longer than open PINs everything else waits after a pause: a PIN that was entered meanwhile
 // has only seconds left.
 const restOfPause = 2 * time.Second
@@ -136,7 +140,7 @@ func (b *budget) observe(err error, now time.Time, pinsOpen bool) {
 		}
 		limit := maxPause
 		if pinsOpen {
-			limit = pollCeiling
+			limit = openPINPause
 		}
 		pause = min(time.Second<<min(b.throttled, 10), limit)
 		b.throttled++

@@ -156,3 +156,28 @@ func numberOf(name string) int {
 	}
 	return n
 }
+
+func TestPollThatFailedIsRepeatedSoonerThanOneThatWasAnswered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.startOperator(func(o *operator) { o.reconciler.QPS, o.reconciler.Burst = 0.5, 10 }) // one open PIN, polled every 4 s
+	w.create("kometa")
+	w.reaches("kometa", v1alpha1.ReasonAwaitingLink)
+	w.sim.Fault(plextest.Fault{Endpoint: plextest.CheckPIN, Status: http.StatusInternalServerError})
+	var polls []plextest.Request
+	w.eventually("a poll that fails, and the next", func() error {
+		polls = nil
+		for _, r := range w.sim.Requests() {
+			if r.Endpoint == plextest.CheckPIN {
+				polls = append(polls, r)
+			}
+		}
+		if len(polls) < 2 {
+			return errNotYet
+		}
+		return nil
+	})
+	if gap := polls[1].Time.Sub(polls[0].Time); gap > time.Second+loadSlack {
+		t.Errorf("the poll was repeated after %s, want after a second", gap)
+	}
+}
