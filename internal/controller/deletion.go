@@ -29,7 +29,11 @@ func (r *Reconciler) delete(ctx context.Context, s *scope) error {
 	}
 	r.pins.leave(s.link.UID)
 	if s.link.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain {
-		if err := r.release(ctx, s); err != nil {
+		err := r.release(ctx, s)
+		if apierrors.IsForbidden(err) && !s.now.Before(r.backOff.since(s, "release").Add(signOutPatience)) {
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
 		return r.removeFinalizer(ctx, s)
@@ -41,11 +45,20 @@ func (r *Reconciler) delete(ctx context.Context, s *scope) error {
 		if name == "" {
 			continue
 		}
-		if err := r.deleteSecret(ctx, s.link, name); err != nil {
+		if err := overlookForbidden(r.deleteSecret(ctx, s.link, name)); err != nil {
 			return err
 		}
 	}
 	return r.removeFinalizer(ctx, s)
+}
+
+// overlookForbidden takes it that the operator has lost its rights to Secrets because the namespace is being deleted. Where
+// its rights are Roles in some namespaces, a namespace's deletion removes them before the PlexLinks; the Secrets go too.
+func overlookForbidden(err error) error {
+	if apierrors.IsForbidden(err) {
+		return nil
+	}
+	return err
 }
 
 // signOut makes the token invalid everywhere. It says whether that is done, or given up.

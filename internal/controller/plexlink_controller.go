@@ -118,7 +118,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	s := &scope{link: link, now: r.Clock.Now()}
 	if link.DeletionTimestamp != nil {
-		err := r.readDevice(ctx, s)
+		err := overlookForbidden(r.readDevice(ctx, s))
 		if err == nil {
 			err = r.delete(ctx, s)
 		}

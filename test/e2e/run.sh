@@ -20,8 +20,9 @@ fi
 echo 'e2e: building the suite and its images …'
 arch=$(go env GOARCH)
 make image ARCHS="$arch" IMG=plexlink.dev/e2e/operator:1
+mkdir -p bin/e2e && cp "bin/image/plexlink-$arch.tar" bin/e2e/operator.tar
 CGO_ENABLED=0 go build -trimpath -o bin/e2e/ ./hack/plexsim ./test/e2e/mediaapp
 go test -c -tags e2e -o bin/e2e/suite ./test/e2e
-export OPERATOR_IMAGE=plexlink.dev/e2e/operator:1 OPERATOR_ARCHIVE=$PWD/bin/image/plexlink-$arch.tar
+export OPERATOR_IMAGE=plexlink.dev/e2e/operator:1 OPERATOR_ARCHIVE=$PWD/bin/e2e/operator.tar
 export PATH=$PWD/bin:$PATH
 "${on[@]}" sh -c 'cd test/e2e && ../../bin/e2e/suite -test.v -test.failfast -test.timeout 30m "$@"' suite "$@"

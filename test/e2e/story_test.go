@@ -171,9 +171,23 @@ func TestWatchedNamespaces(t *testing.T) {
 		t.Errorf("a PlexLink in another namespace is served: %v", status.Conditions)
 	}
 
-	// A namespace can be deleted while its PlexLink is linked and the operator runs.
+	// The deletion of a namespace takes the operator's Role before the PlexLink.
+	before := signOuts(t)
 	do(t, "kubectl", "delete", "namespace", "watched", "--timeout="+patience.String())
+	if after := signOuts(t); after != before+1 {
+		t.Errorf("%d devices were signed out, not 1", after-before)
+	}
 	do(t, "helm", "uninstall", release, "--namespace", system, "--wait", "--timeout", patience.String())
 	leftovers(t)
 	do(t, "kubectl", "delete", "namespace", "other", system, "--timeout="+patience.String())
+}
+
+// signOuts counts the devices that were signed out, in the simulator's log.
+func signOuts(t *testing.T) int {
+	t.Helper()
+	log, err := run("", "kubectl", "logs", "-n", "plex", "plexsim")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(log, "DELETE /users/signout  204")
 }

@@ -23,7 +23,7 @@ func install(t *testing.T, chart string, values ...string) {
 	repository, tag, _ := cutLast(cluster.image, ":")
 	args := []string{
 		"upgrade", "--install", release, chart, "--namespace", system, "--wait", "--timeout", patience.String(),
-		"--set", "image.repository=" + repository, "--set", "image.tag=" + tag, "--set", "image.pullPolicy=Never",
+		"--set", "image.repository=" + repository, "--set-string", "image.tag=" + tag, "--set", "image.pullPolicy=Never",
 		"--set", "plex.url=" + cluster.plexURL,
 	}
 	for _, value := range values {
