@@ -80,7 +80,6 @@ func but(outcomes, others map[string]outcome) map[string]outcome {
 }
 
 func TestFaultMatrix(t *testing.T) {
-	t.Parallel()
 	var rows sync.WaitGroup
 	for name, row := range map[string]struct {
 		fault    plextest.Fault
