@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -80,19 +79,14 @@ func setUp() (err error) {
 }
 
 // loadImages puts the images where the kubelet finds them: through ctr into the node that hack/node booted, else into kind.
-func loadImages() error {
-	dir, err := os.MkdirTemp("", "plexlink-e2e-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
+func loadImages() (err error) {
 	archives := []string{os.Getenv("OPERATOR_ARCHIVE")}
 	for _, program := range []string{"mediaapp", "plexsim"} {
-		archive := filepath.Join(dir, program+".tar")
-		if err := onelayer.Write(archive, "plexlink.dev/e2e/"+program+":1", root+"/bin/e2e/"+program); err != nil {
+		file := root + "/bin/e2e/" + program
+		if err := onelayer.Write(file+".tar", "plexlink.dev/e2e/"+program+":1", file); err != nil {
 			return err
 		}
-		archives = append(archives, archive)
+		archives = append(archives, file+".tar")
 	}
 	for _, archive := range archives {
 		if os.Getenv("CONTAINERD_ADDRESS") != "" {
