@@ -79,7 +79,8 @@ func parseFlags(args []string) (settings, *zap.Options, error) {
 	var s settings
 	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
 	flags.StringVar(&s.plexURL, "plex-url", "https://plex.tv", "The address of plex.tv.")
-	flags.Float64Var(&s.plexQPS, "plex-qps", 5, "Requests to plex.tv per second, for all PlexLinks together. plex.tv blocks addresses that send about 10.")
+	flags.Float64Var(&s.plexQPS, "plex-qps", 5,
+		"Requests to plex.tv per second, for all PlexLinks together. plex.tv blocks addresses that send about 10.")
 	flags.IntVar(&s.plexBurst, "plex-burst", 10, "Requests to plex.tv that may be sent at once after a quiet time.")
 	flags.StringVar(&s.denyCIDRs, "deny-server-cidrs", prefixList(plex.DefaultDeny),
 		"Networks, separated by commas, in which no media server is contacted, whatever a PlexLink or plex.tv says. "+
@@ -90,9 +91,11 @@ func parseFlags(args []string) (settings, *zap.Options, error) {
 	flags.BoolVar(&s.metricsSecure, "metrics-secure", true,
 		"Serve metrics over HTTPS, to callers that the cluster allows to get the path /metrics. False: over HTTP, to everybody.")
 	flags.StringVar(&s.probeAddr, "health-probe-bind-address", ":8081", "Where /healthz and /readyz are served. 0: nowhere.")
-	flags.IntVar(&s.maxReconciles, "max-concurrent-reconciles", 20, "PlexLinks that are worked on at a time. The work is mostly waiting for answers.")
+	flags.IntVar(&s.maxReconciles, "max-concurrent-reconciles", 20,
+		"PlexLinks that are worked on at a time. The work is mostly waiting for answers.")
 	flags.BoolVar(&s.uninstall, "uninstall", false,
-		"Take the finalizers off all PlexLinks and exit. Run it before the operator is removed: afterwards nobody would, and they could not be deleted. Tokens stay valid.")
+		"Take the finalizers off all PlexLinks and exit. Run it before the operator is removed: "+
+			"afterwards nobody would, and they could not be deleted. Tokens stay valid.")
 	flags.BoolVar(&s.printVersion, "version", false, "Print the version and exit.")
 	logging := &zap.Options{}
 	logging.BindFlags(flags)
@@ -225,6 +228,7 @@ func uninstall(ctx context.Context, kubeconfig *rest.Config, scheme *runtime.Sch
 	if err != nil {
 		return fmt.Errorf("take the finalizers off: %w", err)
 	}
-	fmt.Printf("The finalizers of %d PlexLinks are off. Their tokens stay valid; remove the devices under Authorized Devices at plex.tv if they are not needed.\n", count)
+	fmt.Printf("The finalizers of %d PlexLinks are off. Their tokens stay valid; remove the devices under Authorized Devices "+
+		"at plex.tv if they are not needed.\n", count)
 	return nil
 }

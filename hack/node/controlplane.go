@@ -20,7 +20,7 @@ func (n *node) network(ctx context.Context) error {
 		// Programs look for the default route to learn the node's address.
 		{"route", "add", "default", "dev", "kbr0"},
 	} {
-		if _, err := n.output(ctx, "ip", args...); err != nil {
+		if err := n.command(ctx, "ip", args...); err != nil {
 			return err
 		}
 	}

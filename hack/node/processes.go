@@ -77,23 +77,23 @@ func (n *node) logEnd(program string) string {
 	return "    " + strings.Join(lines[max(0, len(lines)-15):], "\n    ")
 }
 
-// output runs a program and returns what it prints.
-func (n *node) output(ctx context.Context, program string, args ...string) (string, error) {
+// command runs a program; its error has what the program printed about it.
+func (n *node) command(ctx context.Context, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
-	out, err := cmd.Output()
+	_, err := cmd.Output()
 	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(failed.Stderr)))
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s %s: %w", filepath.Base(program), strings.Join(args, " "), err)
+		return fmt.Errorf("%s %s: %w", filepath.Base(program), strings.Join(args, " "), err)
 	}
-	return string(out), nil
+	return nil
 }
 
 // until runs a program until it succeeds.
 func (n *node) until(ctx context.Context, program string, args ...string) error {
 	for {
-		_, err := n.output(ctx, program, args...)
+		err := n.command(ctx, program, args...)
 		if err == nil {
 			return nil
 		}

@@ -104,7 +104,7 @@ func (n *node) runtime(ctx context.Context) error {
 	if err := onelayer.Write(n.path("pause.tar"), pauseImage, filepath.Join(n.programs, "pause")); err != nil {
 		return err
 	}
-	_, err := n.output(ctx, "ctr", "images", "import", "--local", n.path("pause.tar"))
+	err := n.command(ctx, "ctr", "images", "import", "--local", n.path("pause.tar"))
 	return err
 }
 

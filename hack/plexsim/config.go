@@ -133,7 +133,7 @@ func (c config) start(sim *plextest.Simulator) []*plextest.MediaServer {
 		if s.Connections == nil {
 			continue
 		}
-		var advertised []plextest.Connection
+		advertised := make([]plextest.Connection, 0, len(s.Connections))
 		for _, con := range s.Connections {
 			a := plextest.LocalConnection(addresses.Replace(con.URI))
 			a.Address, a.Port = cmp.Or(con.Address, a.Address), cmp.Or(con.Port, a.Port)

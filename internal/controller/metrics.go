@@ -73,7 +73,6 @@ func (r *Reconciler) registerMetrics(elected <-chan struct{}) error {
 		Name: "plexlink_build_info", Help: "Always 1; the version of the operator.", ConstLabels: prometheus.Labels{"version": r.Version},
 	})
 	build.Set(1)
-	var errs []error
 	for _, c := range []prometheus.Collector{
 		m.pinsIssued, m.pinsClaimed, m.pinsExpired, m.secretRepairs, m.claimToSecret,
 		m.plexRequests, m.plexSeconds, m.plexReachable, build,
@@ -88,9 +87,11 @@ func (r *Reconciler) registerMetrics(elected <-chan struct{}) error {
 		}, func() float64 { return float64(r.pins.queueLength()) }),
 		&linkCollector{r, elected},
 	} {
-		errs = append(errs, r.Metrics.Register(c))
+		if err := r.Metrics.Register(c); err != nil {
+			return err
+		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 var (

@@ -310,7 +310,7 @@ func plexProblem(err error) string {
 
 // choices lists the account's servers in an order that does not change.
 func choices(servers []plex.Server) []v1alpha1.ServerChoice {
-	list := []v1alpha1.ServerChoice{}
+	list := make([]v1alpha1.ServerChoice, 0, len(servers))
 	for _, s := range servers {
 		list = append(list, v1alpha1.ServerChoice{Name: s.Name, MachineIdentifier: s.MachineIdentifier, Owned: s.Owned})
 	}

@@ -454,7 +454,7 @@ func brokenStatusRules(link *v1alpha1.PlexLink) []string {
 	reconciling := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReconciling)
 	isStalled := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled)
 	rule(link.Status.ObservedGeneration <= link.Generation, "observedGeneration is not ahead")
-	rule(!(reconciling && isStalled), "Reconciling and Stalled exclude each other")
+	rule(!reconciling || !isStalled, "Reconciling and Stalled exclude each other")
 	rule(ready.Status != metav1.ConditionTrue || !reconciling && !isStalled, "a Ready link is neither Reconciling nor Stalled")
 	rule(ready.Status == metav1.ConditionTrue || reconciling || isStalled || ready.Reason == v1alpha1.ReasonSuspended, "a link that is not Ready is Reconciling or Stalled")
 	rule((ready.Status == metav1.ConditionTrue) == (ready.Reason == v1alpha1.ReasonLinked), "only Linked is Ready")
