@@ -196,7 +196,7 @@ bin/controller-gen bin/kustomize bin/crd-ref-docs bin/actionlint: hack/tools/go.
 	cd hack/tools && go build -o ../../$@ $(TOOL)
 
 bin/helm: hack/tools/helm/go.mod
-	cd hack/tools/helm && go build -trimpath -ldflags '-s -w' -o ../../../$@ helm.sh/helm/v4/cmd/helm
+	cd hack/tools/helm && go build -o ../../../$@ helm.sh/helm/v4/cmd/helm
 
 bin/cyclonedx-gomod: hack/tools/sbom/go.mod
 	cd hack/tools/sbom && go build -o ../../../$@ github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod

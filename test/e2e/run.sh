@@ -4,8 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 if [ -n "${KUBECONFIG:-}" ]; then
-	if ! command -v kind >/dev/null; then
-		echo 'e2e: KUBECONFIG is set, but kind is missing, which loads the images: install it, or unset KUBECONFIG to boot a node here' >&2
+	if ! command -v kind >/dev/null || ! command -v kubectl >/dev/null; then
+		echo 'e2e: KUBECONFIG is set, but kind, which loads the images, or kubectl is missing: install them, or unset KUBECONFIG to boot a node here' >&2
 		exit 1
 	fi
 	on=()
