@@ -60,8 +60,11 @@ func (r *Reconciler) createPIN(ctx context.Context, s *scope) error {
 		return nil
 	}
 	since := s.now
-	if queued := s.link.Status.QueuedSince; queued != nil {
+	switch queued := s.link.Status.QueuedSince; {
+	case queued != nil:
 		since = queued.Time
+	case s.device.Unentered == 0 && s.device.Token == "": // Whoever is looked at first, who came first is first.
+		since = s.link.CreationTimestamp.Time
 	}
 	if s.place = r.pins.admit(s.link.UID, since); s.place > 0 {
 		s.requeue(queueInterval * time.Duration(min(1+s.place/r.pins.limit(), 5)))

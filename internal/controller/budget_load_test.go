@@ -23,7 +23,6 @@ var loadLinks = flag.Int("load-links", 20, "how many pending links share the bud
 const loadSlack = time.Second
 
 func TestPendingLinksShareTheBudgetInOrder(t *testing.T) {
-	t.Parallel()
 	const qps, burst = 5, 10
 	w := newWorld(t)
 	w.startOperator(func(o *operator) { o.reconciler.QPS, o.reconciler.Burst = qps, burst })

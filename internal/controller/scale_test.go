@@ -19,7 +19,6 @@ import (
 var scaleLinks = flag.Int("scale-links", 20, "how many linked PlexLinks the restart test has")
 
 func TestRestartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	o := w.startOperator()
 	began := time.Now()
