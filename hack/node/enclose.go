@@ -14,9 +14,6 @@ import (
 	"syscall"
 )
 
-// cgroupRoot is where the Pods are accounted for: apart from those of another kubelet on this machine.
-const cgroupRoot = "plexlink-node"
-
 // enclose runs this program once more, as the first process of namespaces of its own, and clears up behind it. When that
 // process ends, however it does, the kernel ends all others in them and takes the mounts and the network away.
 func enclose(command []string) (err error) {
@@ -34,8 +31,8 @@ func enclose(command []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, clearUp(dir, hierarchies)) }()
 	for _, hierarchy := range hierarchies {
-		if err := os.Mkdir(filepath.Join(hierarchy, cgroupRoot), 0o755); err != nil {
-			return fmt.Errorf("make a control group (does another node run here?): %w", err)
+		if err := os.Mkdir(filepath.Join(hierarchy, cgroup(dir)), 0o755); err != nil {
+			return fmt.Errorf("make a control group: %w", err)
 		}
 	}
 	cmd := exec.Command(self, command...)
@@ -58,6 +55,9 @@ func enclose(command []string) (err error) {
 	}()
 	return cmd.Wait()
 }
+
+// cgroup is where the Pods are accounted for, apart from those of any other kubelet on this machine.
+func cgroup(dir string) string { return filepath.Base(dir) }
 
 // cgroupHierarchies are the folders where control groups are made: one in version 2, several in version 1.
 func cgroupHierarchies() ([]string, error) {
@@ -87,7 +87,7 @@ func clearUp(dir string, hierarchies []string) error {
 	errs := []error{os.RemoveAll(dir)}
 	for _, hierarchy := range hierarchies {
 		var groups []string
-		err := filepath.WalkDir(filepath.Join(hierarchy, cgroupRoot), func(path string, entry fs.DirEntry, err error) error {
+		err := filepath.WalkDir(filepath.Join(hierarchy, cgroup(dir)), func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && entry.IsDir() {
 				groups = append(groups, path)
 			}

@@ -54,7 +54,7 @@ authentication:
 authorization: {mode: Webhook}
 address: ` + address + `
 cgroupDriver: cgroupfs
-cgroupRoot: /` + cgroupRoot + `
+cgroupRoot: /%[2]s
 failCgroupV1: false
 failSwapOn: false
 oomScoreAdj: 0
@@ -112,7 +112,7 @@ func (n *node) runtime(ctx context.Context) error {
 func (n *node) kubelet(context.Context) error {
 	for file, text := range map[string]string{
 		"resolv.conf":  "",
-		"kubelet.yaml": fmt.Sprintf(kubeletConfig, n.dir),
+		"kubelet.yaml": fmt.Sprintf(kubeletConfig, n.dir, cgroup(n.dir)),
 		"proxy.yaml":   fmt.Sprintf(proxyConfig, n.path("proxy.kubeconfig")),
 	} {
 		if err := os.WriteFile(n.path(file), []byte(text), 0o644); err != nil {

@@ -98,7 +98,7 @@ func start(t *testing.T) *world {
 // manager starts the manager and returns its process when it works.
 func (w *world) manager() *exec.Cmd {
 	w.Helper()
-	cmd := exec.Command("../../bin/manager", "--plex-url="+w.sim.URL, "--plex-qps=1000", "--plex-burst=1000",
+	cmd := exec.Command("../../bin/manager", "--plex-url="+w.sim.URL, "--plex-qps=50",
 		"--deny-server-cidrs=169.254.0.0/16", "--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=127.0.0.1:0")
 	cmd.Env = []string{"KUBECONFIG=" + w.kubeconfig}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -216,11 +216,10 @@ func (w *world) link() {
 	began := time.Now()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for entered := map[string]bool{}; ; <-tick.C {
+	for ; ; <-tick.C {
 		for _, pin := range w.sim.PINs() {
-			if !entered[pin.Code] {
-				entered[pin.Code] = true
-				_ = w.sim.Link(pin.Code, w.alice) // an expired one is followed by another
+			if pin.ClaimedAt.IsZero() {
+				_ = w.sim.Link(pin.Code, w.alice) // fails when it has expired; another follows
 			}
 		}
 		var all v1alpha1.PlexLinkList
