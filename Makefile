@@ -38,10 +38,15 @@ run: ## Run the manager against the current kubeconfig and the real plex.tv ("ma
 generate: bin/controller-gen ## Generate the DeepCopy methods of the API types.
 	bin/controller-gen object paths=./api/...
 
+# The API server's format date-time takes times that Go cannot decode, and one of them stops every informer. controller-gen
+# has no marker that reaches the times in metav1.Condition.
+TIMESTAMP = ^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$$
+
 .PHONY: manifests
 manifests: bin/controller-gen ## Generate the CRD and the manager's role, for kustomize and the chart.
 	bin/controller-gen crd rbac:roleName=manager-role paths=./... \
 		output:crd:dir=config/crd/bases output:rbac:dir=config/rbac
+	sed -i -E "s/^( *)format: date-time$$/&\n\1pattern: '$(TIMESTAMP)'/" config/crd/bases/*.yaml
 	cp config/crd/bases/plexlink.dev_plexlinks.yaml charts/plexlink/files/crd.yaml
 	cp config/rbac/role.yaml charts/plexlink/files/role.yaml
 

@@ -4,81 +4,105 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// PlexLink links one device to a Plex account, the way a TV is linked, and keeps a Secret with a working token and a
+// PlexLink links one device to a Plex account, the way a TV is linked, and maintains a Secret with a working token and a
 // server URL that is reachable from the cluster.
 //
-// After `kubectl apply` it shows a PIN of four characters (`kubectl get plexlink`). Enter the PIN at
-// https://plex.tv/link. The Secret appears within seconds and is kept right from then on. Pods that mount the Secret
-// wait until it is there.
+// After `kubectl apply`, `kubectl get plexlink` shows a PIN of four characters. Enter it at https://plex.tv/link. The
+// Secret appears within seconds and is kept up to date from then on. Pods that mount the Secret wait until it exists.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:path=plexlinks,shortName=plx,categories=plex
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="True when the Secret has a working token and address"
 // +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Linked, or what keeps it from being linked"
 // +kubebuilder:printcolumn:name="PIN",type=string,JSONPath=`.status.pin.code`,description="Enter this at https://plex.tv/link"
 // +kubebuilder:printcolumn:name="Server",type=string,JSONPath=`.status.server.name`,description="The Plex Media Server that the Secret points to"
 // +kubebuilder:printcolumn:name="Secret",type=string,JSONPath=`.status.secretName`,description="The Secret that media apps use"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:printcolumn:name="URL",type=string,priority=1,JSONPath=`.status.server.uri`,description="The proven address of the server"
+// +kubebuilder:printcolumn:name="URL",type=string,priority=1,JSONPath=`.status.server.url`,description="The address in the Secret"
+// +kubebuilder:printcolumn:name="Location",type=string,priority=1,JSONPath=`.status.server.location`,description="The kind of that address"
 // +kubebuilder:printcolumn:name="Account",type=string,priority=1,JSONPath=`.status.account.username`,description="The Plex account that entered the PIN"
-// +kubebuilder:printcolumn:name="PIN-Expires",type=string,priority=1,JSONPath=`.status.pin.expiresAt`,description="When the PIN stops working"
+// +kubebuilder:printcolumn:name="PIN-Expires",type=string,priority=1,JSONPath=`.status.pin.expirationTime`,description="When the PIN stops working"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="metadata.name may have at most 63 characters, because it becomes a label of the Secrets: choose a shorter name"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.secret) || !has(self.spec.secret.name) || self.spec.secret.name != self.metadata.name + '-plexlink-device'",message="spec.secret.name is the name of the Secret in which PlexLink keeps its own state: choose another name"
-// +kubebuilder:validation:XValidation:rule="(has(oldSelf.spec) && has(oldSelf.spec.device) && has(oldSelf.spec.device.clientIdentifier) ? oldSelf.spec.device.clientIdentifier : \"\") == (has(self.spec) && has(self.spec.device) && has(self.spec.device.clientIdentifier) ? self.spec.device.clientIdentifier : \"\")",message="spec.device.clientIdentifier cannot be changed, because the token belongs to it: delete this PlexLink and create it again"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.device) || !has(self.spec.device.importSecretRef) || self.spec.device.importSecretRef.name != self.metadata.name + '-plexlink-device'",message="spec.device.importSecretRef is the Secret in which PlexLink keeps its own state: import from a Secret of another name"
 type PlexLink struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec says what is wanted. Every field is optional: `spec: {}` works.
+	// spec is the desired state. Every field is optional: `spec: {}` works.
 	// +optional
 	Spec PlexLinkSpec `json:"spec,omitzero"`
 
-	// status says what is, and what the person can do next.
+	// status is the observed state, and what to do next.
 	// +optional
 	// +kubebuilder:default={"observedGeneration":-1}
 	Status PlexLinkStatus `json:"status,omitzero"`
 }
 
-// PlexLinkSpec is what a person asks for. It has no defaults in the CRD, so that GitOps tools see no difference.
+// PlexLinkSpec is the desired state of a PlexLink. Defaults are not written into it, so GitOps tools see no difference.
 type PlexLinkSpec struct {
-	// device is how this link appears under Authorized Devices in the Plex account.
+	// account limits which Plex account may enter the PIN. Without it, any account may.
+	// +optional
+	Account AccountSpec `json:"account,omitzero"`
+
+	// device describes how this link appears under Authorized Devices in the Plex account, and where an earlier link can
+	// be imported from.
 	// +optional
 	Device DeviceSpec `json:"device,omitzero"`
 
-	// server chooses the Plex Media Server and the address that apps use. Leave it out when the account owns one server.
-	// With several, set name. The address is chosen by itself: the operator tries those that the server advertises, best
-	// first, and writes one only when that very server answers there and accepts the token. Where apps should use
-	// another address, such as a Service in this cluster, set url.
+	// server selects the Plex Media Server and the address that apps use. Leave it out when the account owns one server.
+	// With several, set name. The operator tries the addresses that the server advertises, best first, and writes one only
+	// when that very server answers there and accepts the token. Set url when apps should use another address, such as a
+	// Service in this cluster.
 	// +optional
 	Server ServerSpec `json:"server,omitzero"`
 
-	// secret is the Secret that media apps use: its name, and with template its keys. Left out, it has the name of this
+	// secret is the Secret that media apps use: its name, and with template its keys. By default it has the name of this
 	// PlexLink and the keys PLEX_URL and PLEX_TOKEN.
 	// +optional
 	Secret SecretSpec `json:"secret,omitzero"`
 
-	// refreshInterval is how often the token and the server's address are checked, as in `30m` or `6h`. At least `1m`;
-	// default `1h`. The times are spread by 10 percent, so that many links do not ask at once.
+	// refreshInterval is the time between two checks of the token and the server's address, such as `30m` or `6h`. At
+	// least `1m`; default `1h`. It is varied by 10 percent, so that many links are not checked at the same time.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(s|m|h))+$') && duration(self) >= duration('1m')",message="refreshInterval must be a duration of at least 1m, such as 30m or 6h"
 	RefreshInterval *metav1.Duration `json:"refreshInterval,omitempty"`
 
-	// deletionPolicy is what happens to the Secrets when this PlexLink is deleted. `Revoke`, the default, signs out at
-	// plex.tv, which makes the token useless everywhere, and deletes the Secrets. `Retain` keeps the token and the
+	// deletionPolicy is what happens to the Secrets when this PlexLink is deleted. `Revoke`, the default, signs the device
+	// out at plex.tv, which invalidates the token everywhere, and deletes the Secrets. `Retain` keeps the token and the
 	// Secrets; a new PlexLink of the same name takes them over without a new PIN.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
-	// suspend stops everything: no PIN is offered, nothing is checked, nothing is repaired. The Secret stays as it is.
-	// Set it to false to go on where it was.
+	// suspend stops all work on this link: no PIN is offered, nothing is checked or repaired. The Secret stays as it is.
+	// Set it to false to resume.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 }
 
-// DeviceSpec is how the link appears under Authorized Devices in the Plex account.
+// AccountSpec names a Plex account.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.username) || !has(self.uuid)",message="set username or uuid, not both: remove one of them"
+type AccountSpec struct {
+	// username of the Plex account whose PIN is accepted. Matching is case-insensitive. A token of any other account is
+	// signed out at plex.tv at once and never reaches the Secret. Set uuid instead when the username may change.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	Username string `json:"username,omitempty"`
+
+	// uuid of the Plex account whose PIN is accepted, as in status.account.uuid of a link.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	UUID string `json:"uuid,omitempty"`
+}
+
+// DeviceSpec describes how the link appears under Authorized Devices in the Plex account.
 type DeviceSpec struct {
 	// product is the name of the app. Plex shows it under Authorized Devices. Default: `PlexLink`.
 	// +optional
@@ -95,31 +119,38 @@ type DeviceSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]([ -~]*[!-~])?$')",message="name is sent as an HTTP header: use letters, digits, spaces and punctuation of ASCII only, with no space at either end"
 	Name string `json:"name,omitempty"`
 
-	// clientIdentifier is the X-Plex-Client-Identifier of the device. It cannot be changed. Default: a random UUID, kept
-	// in a Secret. Leave it out: who knows it and the number of an open PIN can collect the token, and two links with
-	// the same one sign each other out. Set it only to take over the place of an app that is linked already.
+	// importSecretRef names a Secret with the keys `client-identifier` and `token` of an earlier link, for example a copy
+	// of `<name>-plexlink-device`. A link without a token uses them once in place of a PIN, so a cluster that is rebuilt
+	// from Git needs no person. When plex.tv refuses the token, a PIN is offered. Do not import into two links: they would
+	// share one device, and signing one out signs out both.
 	// +optional
-	// +kubebuilder:validation:MinLength=8
-	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._:-]+$')",message="clientIdentifier is sent as an HTTP header: use letters, digits, dots, colons, dashes and underscores only"
-	ClientIdentifier string `json:"clientIdentifier,omitempty"`
+	ImportSecretRef *SecretReference `json:"importSecretRef,omitempty"`
 }
 
-// ServerSpec chooses the Plex Media Server and the address that apps use.
+// SecretReference names a Secret in the namespace of the PlexLink.
+type SecretReference struct {
+	// name of the Secret.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="name must be a valid name of a Secret: lower-case letters, digits, dashes and dots"
+	Name string `json:"name"`
+}
+
+// ServerSpec selects the Plex Media Server and the address that apps use.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.name) || !has(self.machineIdentifier)",message="set name or machineIdentifier, not both: remove one of them"
 type ServerSpec struct {
-	// name is the server's name as Plex shows it, for example `My Plex Server`. Upper and lower case are the same. It
-	// must be unique among the servers that the account can use; where it is not, use machineIdentifier. Without either,
-	// the only server that the account owns is used, else the only one that others share with it. status.servers lists
-	// what there is.
+	// name is the server's name as Plex shows it, for example `My Plex Server`. Matching is case-insensitive. When an owned
+	// and a shared server have that name, the owned one is used; when it is still ambiguous, set machineIdentifier.
+	// Without either, the only server that the account owns is used, else the only one that is shared with it.
+	// status.servers lists the choices.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	Name string `json:"name,omitempty"`
 
 	// machineIdentifier is the server's unique and lasting identifier: it stays when the server is renamed.
-	// status.servers lists what there is.
+	// status.servers lists the choices.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
@@ -127,8 +158,8 @@ type ServerSpec struct {
 	MachineIdentifier string `json:"machineIdentifier,omitempty"`
 
 	// url is used instead of the addresses that the server advertises, for example a Service in this cluster,
-	// `http://plex.media.svc:32400`, or a reverse proxy, `https://media.example.com/plex`. It is proven like any other:
-	// the chosen server must answer there and accept the token. locations and schemes do not matter then.
+	// `http://plex.media.svc:32400`, or a reverse proxy, `https://media.example.com/plex`. It is verified like any other:
+	// the selected server must answer there and accept the token. locations and schemes have no effect then.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
@@ -137,9 +168,9 @@ type ServerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]+$') && !self.contains('\"') && !self.contains('\\\\') && !self.contains('<') && !self.contains('>')",message="url may have no spaces, quotes or other characters that do not belong into a URL: encode them, as in %20"
 	URL string `json:"url,omitempty"`
 
-	// locations are the kinds of advertised addresses that may be used, best first. `Local` are private addresses in the
-	// server's own network, `Remote` are reached over the internet, `Relay` goes through Plex's servers with little
-	// bandwidth. Default: `[Local]`. The local addresses of a server that somebody else shares are in their network: add
+	// locations are the kinds of advertised addresses that may be used, best first. `Local` addresses are private ones in
+	// the server's own network, `Remote` ones are reached over the internet, `Relay` goes through Plex's servers with
+	// little bandwidth. Default: `[Local]`. The local addresses of a shared server are in its owner's network: add
 	// `Remote` for it.
 	// +optional
 	// +listType=atomic
@@ -148,9 +179,9 @@ type ServerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(l, self.exists_one(other, other == l))",message="locations has an entry twice: remove one"
 	Locations []Location `json:"locations,omitempty"`
 
-	// schemes are the URL schemes that may be used, best first: `https`, `http`. Default: `[https, http]`. A server
-	// that requires secure connections is never used over http. Advertised https addresses need DNS that resolves
-	// plex.direct to private addresses; where it does not, http is used.
+	// schemes are the URL schemes that may be used, best first: `HTTPS`, `HTTP`. Default: `[HTTPS, HTTP]`. A server
+	// that requires secure connections is never used over HTTP. Advertised HTTPS addresses need DNS that resolves
+	// plex.direct to private addresses; where it does not, HTTP is used.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
@@ -158,14 +189,14 @@ type ServerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(s, self.exists_one(other, other == s))",message="schemes has an entry twice: remove one"
 	Schemes []Scheme `json:"schemes,omitempty"`
 
-	// verification says whether an address must be proven before it is written. `Required`, the default: the operator
-	// reaches the server there and the server accepts the token. `Skip`: the best-ranked address is written unseen, for
-	// networks where apps can reach what the operator cannot. The conditions say then that it is unverified.
+	// verification is whether an address must be proven before it is written. `Required`, the default: the operator
+	// reaches the server there and the server accepts the token. `Skip`: the best-ranked address is written unchecked, for
+	// networks where apps can reach what the operator cannot. The conditions then call it unverified.
 	// +optional
 	Verification Verification `json:"verification,omitempty"`
 
 	// caProvider names certificates (PEM) to trust besides the public ones, for a server behind a reverse proxy with a
-	// private certificate authority. It counts for the operator's own checks; apps need the certificate too.
+	// private certificate authority. It applies to the operator's own checks; apps need the certificate too.
 	// +optional
 	CAProvider *CAProvider `json:"caProvider,omitempty"`
 }
@@ -205,12 +236,25 @@ const (
 // +kubebuilder:validation:Enum=Local;Remote;Relay
 type Location string
 
+// The values of Location.
+const (
+	LocationLocal  Location = "Local"
+	LocationRemote Location = "Remote"
+	LocationRelay  Location = "Relay"
+)
+
 // Scheme is a URL scheme.
 //
-// +kubebuilder:validation:Enum=https;http
+// +kubebuilder:validation:Enum=HTTPS;HTTP
 type Scheme string
 
-// Verification says whether an address must be proven before it is written.
+// The values of Scheme.
+const (
+	SchemeHTTPS Scheme = "HTTPS"
+	SchemeHTTP  Scheme = "HTTP"
+)
+
+// Verification is whether an address must be proven before it is written.
 //
 // +kubebuilder:validation:Enum=Required;Skip
 type Verification string
@@ -234,24 +278,25 @@ const (
 
 // SecretSpec describes the Secret that media apps use.
 type SecretSpec struct {
-	// name of the Secret, in the namespace of this PlexLink. Default: the name of this PlexLink. A Secret of that name
-	// that belongs to somebody else is never touched.
+	// name of the Secret, in the namespace of this PlexLink. Default: the name of this PlexLink. An existing Secret that
+	// does not belong to this PlexLink is never overwritten.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="secret.name must be a valid name of a Secret: lower-case letters, digits, dashes and dots"
 	Name string `json:"name,omitempty"`
 
 	// template shapes the Secret: its keys, values, type, labels and annotations. Default: the keys PLEX_URL and
-	// PLEX_TOKEN, which many apps read from their environment. Set data when your app wants other keys, or a file:
+	// PLEX_TOKEN, which many apps read from their environment. Set data when your app expects other keys, or a file:
 	// `data: {KOMETA_PLEX_URL: "{{ .URL }}", KOMETA_PLEX_TOKEN: "{{ .Token }}"}`.
 	// +optional
 	Template *SecretTemplate `json:"template,omitempty"`
 }
 
-// SecretTemplate shapes the Secret, in the words of External Secrets.
+// SecretTemplate shapes the Secret. Its fields are named as in External Secrets.
 type SecretTemplate struct {
 	// type of the Secret: `Opaque`, the default, or a type of your own such as `example.com/plex`. Types of Kubernetes
-	// itself are refused, because some of them grant access to the cluster. A change needs the Secret to be deleted.
+	// itself are refused, because some of them grant access to the cluster. The type of a Secret is immutable, so a change
+	// deletes the Secret and creates it with the new type.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -262,8 +307,8 @@ type SecretTemplate struct {
 	// +optional
 	Metadata SecretTemplateMetadata `json:"metadata,omitzero"`
 
-	// data has the keys of the Secret, each with a Go template for its value. When it is set, the Secret has exactly
-	// these keys, and not PLEX_URL and PLEX_TOKEN. A key can be the name of an environment variable
+	// data has the keys of the Secret, each with a Go template for its value. When set, the Secret has exactly these
+	// keys, without PLEX_URL and PLEX_TOKEN. At least one key must use a value of the link. A key can be the name of an environment variable
 	// (`TAUTULLI_PMS_IP: "{{ .Host }}"`, used with envFrom) or of a file (`config.yml`, mounted as a volume).
 	//
 	// Values: `.URL` (without a slash at the end) and its parts `.Scheme`, `.Host`, `.Port`, `.Path`; `.Token`, the
@@ -277,13 +322,16 @@ type SecretTemplate struct {
 	// `gt`, `ge`, `len`. `onOff` makes `on` or `off` of true or false.
 	//
 	// In keys that end in .yaml, .yml, .json or .toml write `name: {{ .Server.Name | toJson }}`, without quotes of your
-	// own: names are chosen by people, and quotes and line breaks in them must stay data. A template that puts a name
+	// own: names are chosen by people, and quotes and line breaks in them must stay data. A template that uses a name
 	// there without toJson or toYaml is refused.
 	//
-	// A mistake shows as the status InvalidTemplate, with key and line, before anybody has to enter a PIN.
+	// All keys and texts together may have 128 KiB and 2,000 actions. A mistake shows as the status InvalidTemplate, with
+	// key and line, before a PIN is offered. In a Helm chart write `{{ "{{ .URL }}" }}`, or Helm replaces `{{ .URL }}`
+	// with nothing.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:validation:XValidation:rule="self.all(k, k.size() <= 253 && k.matches('^[-._a-zA-Z0-9]+$') && k != '.' && !k.startsWith('..'))",message="each key of data may have letters, digits, dashes, dots and underscores only, 253 at most, and may not be . or begin with .."
+	// +kubebuilder:validation:XValidation:rule="self.map(k, k.size() + self[k].size()).sum() <= 131072",message="all keys and templates of data together may have at most 128 KiB: shorten them, or mount a ConfigMap for what does not change"
 	Data map[string]TemplateText `json:"data,omitempty"`
 }
 
@@ -320,16 +368,17 @@ type LabelValue string
 // +kubebuilder:validation:MaxLength=4096
 type AnnotationValue string
 
-// PlexLinkStatus is what the operator found and did. All of it can be rebuilt, so a backup does not need it.
+// PlexLinkStatus is the observed state of a PlexLink. It is output only: all of it is rebuilt, so a backup does not need
+// it.
 type PlexLinkStatus struct {
-	// observedGeneration is the generation of the spec that this status is about; -1 before the operator has seen it.
+	// observedGeneration is the generation of the spec that this status describes; -1 before the operator has seen it.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions say how far the link is. `Ready` sums up: its reason is the STATUS of `kubectl get`, its message says
-	// what happened and what to do. `Authorized`: a person has entered the PIN and the token works. `ServerResolved`:
-	// the server is chosen and an address is proven. `Reconciling` or `Stalled` while it is not Ready: the latter where
-	// only a change by a person helps.
+	// conditions describe the progress of the link. `Ready` sums up: its reason is the STATUS of `kubectl get`, its message
+	// tells what happened and what to do. `Authorized`: a person has entered the PIN and the token works.
+	// `ServerResolved`: the server is selected and an address is proven. `SecretSynced`: the Secret has the desired
+	// content. `Reconciling` or `Stalled` while it is not Ready: the latter where only a change by a person helps.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -343,16 +392,18 @@ type PlexLinkStatus struct {
 	// +optional
 	Account *AccountStatus `json:"account,omitempty"`
 
-	// server is the chosen server with its proven address.
+	// server is the selected server with its address.
 	// +optional
 	Server *ServerStatus `json:"server,omitempty"`
 
-	// servers are those that spec.server can choose from.
+	// servers are the choices for spec.server: the servers that the account can use, at most 100.
 	// +optional
-	// +listType=atomic
+	// +listType=map
+	// +listMapKey=machineIdentifier
+	// +kubebuilder:validation:MaxItems=100
 	Servers []ServerChoice `json:"servers,omitempty"`
 
-	// secretName is the Secret that media apps use.
+	// secretName is the name of the Secret that media apps use. Only once it exists.
 	// +optional
 	SecretName string `json:"secretName,omitempty"`
 
@@ -360,12 +411,22 @@ type PlexLinkStatus struct {
 	// +optional
 	LastRefreshTime *metav1.Time `json:"lastRefreshTime,omitempty"`
 
-	// queuedSince is when this link began to wait for its turn to get a PIN. Only while it waits.
+	// queuedTime is when this link began to wait for its turn to get a PIN. Only while it waits.
 	// +optional
-	QueuedSince *metav1.MicroTime `json:"queuedSince,omitempty"`
+	QueuedTime *metav1.Time `json:"queuedTime,omitempty"`
+
+	// lastHandledLinkRequest is the value of the annotation plexlink.dev/link-requested-at that was acted on last.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	LastHandledLinkRequest string `json:"lastHandledLinkRequest,omitempty"`
+
+	// lastHandledRefreshRequest is the value of the annotation plexlink.dev/refresh-requested-at that was acted on last.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	LastHandledRefreshRequest string `json:"lastHandledRefreshRequest,omitempty"`
 }
 
-// PINStatus is an open PIN. None of it is secret: it lets a person grant access to their own account, nothing else.
+// PINStatus is an open PIN. None of it is secret: it only lets a person grant access to their own account.
 type PINStatus struct {
 	// code is what to enter: four characters.
 	// +required
@@ -375,13 +436,13 @@ type PINStatus struct {
 	// +required
 	LinkURL string `json:"linkURL"`
 
-	// qrURL is a picture of a QR code to scan with a phone.
+	// qrURL is an image of a QR code to scan with a phone.
 	// +optional
 	QRURL string `json:"qrURL,omitempty"`
 
-	// expiresAt is when the PIN stops working. A new one follows by itself, up to eight in a row.
+	// expirationTime is when the PIN stops working. It is replaced automatically, up to eight times in a row.
 	// +required
-	ExpiresAt metav1.Time `json:"expiresAt"`
+	ExpirationTime metav1.Time `json:"expirationTime"`
 }
 
 // AccountStatus is a Plex account.
@@ -395,7 +456,7 @@ type AccountStatus struct {
 	UUID string `json:"uuid,omitempty"`
 }
 
-// ServerStatus is the chosen server with its address.
+// ServerStatus is the selected server with its address.
 type ServerStatus struct {
 	// name of the server, as Plex shows it.
 	// +optional
@@ -409,20 +470,24 @@ type ServerStatus struct {
 	// +optional
 	Version string `json:"version,omitempty"`
 
-	// owned is false for a server that somebody else shares.
+	// owned is true for a server of the account itself, false for one that is shared with it.
 	// +optional
 	Owned bool `json:"owned"`
+
+	// owner is the account that shares the server; empty for an owned one.
+	// +optional
+	Owner string `json:"owner,omitempty"`
 
 	// location is the kind of address: Local, Remote or Relay; empty for spec.server.url.
 	// +optional
 	Location Location `json:"location,omitempty"`
 
-	// uri is the address that is in the Secret.
+	// url is the address in the Secret.
 	// +optional
-	URI string `json:"uri,omitempty"`
+	URL string `json:"url,omitempty"`
 }
 
-// ServerChoice is one server of the account.
+// ServerChoice is one server that the account can use.
 type ServerChoice struct {
 	// name of the server; not always unique.
 	// +optional
@@ -432,9 +497,13 @@ type ServerChoice struct {
 	// +required
 	MachineIdentifier string `json:"machineIdentifier"`
 
-	// owned is false for a server that somebody else shares.
+	// owned is true for a server of the account itself, false for one that is shared with it.
 	// +optional
 	Owned bool `json:"owned"`
+
+	// owner is the account that shares the server; empty for an owned one.
+	// +optional
+	Owner string `json:"owner,omitempty"`
 }
 
 // PlexLinkList is a list of PlexLinks.
