@@ -23,7 +23,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
-	crcontroller "sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -37,7 +36,7 @@ import (
 // version is stamped in by the Makefile.
 var version = "dev"
 
-// settings are what the flags say.
+// settings are the values of the flags.
 type settings struct {
 	plexURL          string
 	plexQPS          float64
@@ -45,6 +44,10 @@ type settings struct {
 	denyCIDRs        string
 	watchNamespaces  string
 	leaderElect      bool
+	leaderElectionID string
+	leaseDuration    time.Duration
+	renewDeadline    time.Duration
+	retryPeriod      time.Duration
 	metricsAddr      string
 	metricsSecure    bool
 	probeAddr        string
@@ -69,33 +72,43 @@ func main() {
 	}
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(logging)))
 	if err := run(ctrl.SetupSignalHandler(), s); err != nil {
-		ctrl.Log.Error(err, "The manager ended")
+		ctrl.Log.Error(err, "Manager exited with an error")
 		os.Exit(1)
 	}
 }
 
-// parseFlags reads and checks the command line; its errors say what to change.
+// parseFlags reads and checks the command line; its errors tell what to change.
 func parseFlags(args []string) (settings, *zap.Options, error) {
 	var s settings
 	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
-	flags.StringVar(&s.plexURL, "plex-url", "https://plex.tv", "The address of plex.tv.")
+	flags.StringVar(&s.plexURL, "plex-url", "https://plex.tv", "Base URL of plex.tv.")
 	flags.Float64Var(&s.plexQPS, "plex-qps", 5,
-		"Requests to plex.tv per second, for all PlexLinks together. plex.tv blocks addresses that send about 10.")
+		"Requests per second to plex.tv, for all PlexLinks together. plex.tv blocks addresses that send about 10. "+
+			"The rate is lowered automatically while plex.tv limits requests.")
 	flags.IntVar(&s.plexBurst, "plex-burst", 10, "Requests to plex.tv that may be sent at once after a quiet time.")
 	flags.StringVar(&s.denyCIDRs, "deny-server-cidrs", prefixList(plex.DefaultDeny),
-		"Networks, separated by commas, in which no media server is contacted, whatever a PlexLink or plex.tv says. "+
+		"Comma-separated networks in which no media server is contacted, whatever a PlexLink or plex.tv asks for. "+
 			"The default protects this Pod itself and the cloud's metadata service.")
-	flags.StringVar(&s.watchNamespaces, "watch-namespaces", "", "Namespaces, separated by commas, whose PlexLinks are served. Default: all.")
+	flags.StringVar(&s.watchNamespaces, "watch-namespaces", "",
+		"Comma-separated namespaces whose PlexLinks are served, such as media,plex. Default: all.")
 	flags.BoolVar(&s.leaderElect, "leader-elect", false, "Let only one of several replicas work at a time.")
-	flags.StringVar(&s.metricsAddr, "metrics-bind-address", "0", "Where metrics are served, such as :8443. 0: nowhere.")
+	flags.StringVar(&s.leaderElectionID, "leader-election-id", "plexlink-operator",
+		"Name of the Lease of leader election. Two installations in one namespace need different ones.")
+	flags.DurationVar(&s.leaseDuration, "leader-election-lease-duration", 15*time.Second,
+		"Time after which another replica may take over from one that does not renew the Lease. Raise all three for slow disks.")
+	flags.DurationVar(&s.renewDeadline, "leader-election-renew-deadline", 10*time.Second,
+		"Time after which the leader exits when it cannot renew the Lease. Must be shorter than the lease duration.")
+	flags.DurationVar(&s.retryPeriod, "leader-election-retry-period", 2*time.Second,
+		"Time between two attempts to take or renew the Lease. Must be shorter than the renew deadline.")
+	flags.StringVar(&s.metricsAddr, "metrics-bind-address", "0", `Address the metrics endpoint binds to, such as :8443; "0" disables it.`)
 	flags.BoolVar(&s.metricsSecure, "metrics-secure", true,
-		"Serve metrics over HTTPS, to callers that the cluster allows to get the path /metrics. False: over HTTP, to everybody.")
-	flags.StringVar(&s.probeAddr, "health-probe-bind-address", ":8081", "Where /healthz and /readyz are served. 0: nowhere.")
+		"Serve metrics over HTTPS, to callers that the cluster permits to get the path /metrics. False: over HTTP, to every caller.")
+	flags.StringVar(&s.probeAddr, "health-probe-bind-address", ":8081", `Address that /healthz and /readyz bind to; "0" disables them.`)
 	flags.IntVar(&s.maxReconciles, "max-concurrent-reconciles", 20,
-		"PlexLinks that are worked on at a time. The work is mostly waiting for answers.")
+		"PlexLinks that are reconciled at the same time. Most of the work is waiting for answers.")
 	flags.BoolVar(&s.uninstall, "uninstall", false,
-		"Take the finalizers off all PlexLinks and exit. Run it before the operator is removed: "+
-			"afterwards nobody would, and they could not be deleted. Tokens stay valid.")
+		"Remove the finalizer from every PlexLink and exit. Run it before the operator is removed: "+
+			"afterwards nothing would remove them, and the PlexLinks could not be deleted. Tokens stay valid.")
 	flags.BoolVar(&s.printVersion, "version", false, "Print the version and exit.")
 	logging := &zap.Options{}
 	logging.BindFlags(flags)
@@ -108,13 +121,16 @@ func parseFlags(args []string) (settings, *zap.Options, error) {
 	return s, logging, s.check(flags.Args())
 }
 
-// check reads the lists and refuses values that cannot work.
+// check parses the lists and refuses values that cannot work.
 func (s *settings) check(arguments []string) error {
 	if len(arguments) > 0 {
 		return fmt.Errorf("%q is not a flag: see --help", arguments[0])
 	}
 	if s.plexQPS <= 0 || s.plexBurst < 1 || s.maxReconciles < 1 {
 		return errors.New("--plex-qps, --plex-burst and --max-concurrent-reconciles must be greater than 0")
+	}
+	if s.leaderElectionID == "" || s.retryPeriod <= 0 || s.renewDeadline <= s.retryPeriod || s.leaseDuration <= s.renewDeadline {
+		return errors.New("leader election needs an id, and lease duration > renew deadline > retry period > 0: see --help")
 	}
 	for _, text := range split(s.denyCIDRs) {
 		prefix, err := netip.ParsePrefix(text)
@@ -139,7 +155,7 @@ func prefixList(prefixes []netip.Prefix) string {
 	return strings.Join(texts, ",")
 }
 
-// withoutBodies keeps the log from level 8 on, where client-go prints the bodies of its requests: they are Secrets.
+// withoutBodies caps the log at level 7: from 8 on, client-go prints the bodies of its requests, which are Secrets.
 func withoutBodies(level zapcore.LevelEnabler) zapcore.LevelEnabler {
 	const highest = zapcore.Level(-7)
 	return levelFunc(func(l zapcore.Level) bool { return l >= highest && level.Enabled(l) })
@@ -149,7 +165,7 @@ type levelFunc func(zapcore.Level) bool
 
 func (f levelFunc) Enabled(l zapcore.Level) bool { return f(l) }
 
-// run does what the settings say until the context ends.
+// run serves PlexLinks until the context ends, or uninstalls.
 func run(ctx context.Context, s settings) error {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
@@ -176,12 +192,14 @@ func run(ctx context.Context, s settings) error {
 		Metrics:                       metricsOptions,
 		HealthProbeBindAddress:        s.probeAddr,
 		LeaderElection:                s.leaderElect,
-		LeaderElectionID:              "plexlink-operator",
+		LeaderElectionID:              s.leaderElectionID,
+		LeaseDuration:                 &s.leaseDuration,
+		RenewDeadline:                 &s.renewDeadline,
+		RetryPeriod:                   &s.retryPeriod,
 		LeaderElectionReleaseOnCancel: true,
 		Controller: config.Controller{
-			MaxConcurrentReconciles: s.maxReconciles,
-			ReconciliationTimeout:   time.Minute,
-			EnableWarmup:            new(true),
+			ReconciliationTimeout: time.Minute,
+			EnableWarmup:          new(true),
 		},
 	})
 	if err != nil {
@@ -204,11 +222,12 @@ func run(ctx context.Context, s settings) error {
 		},
 		QPS:     s.plexQPS,
 		Burst:   s.plexBurst,
+		Workers: s.maxReconciles,
 		Version: version,
 		Clock:   clock.RealClock{},
 		Metrics: metrics.Registry,
 	}
-	if err := reconciler.SetupWithManager(mgr, crcontroller.Options{}); err != nil {
+	if err := reconciler.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
 	if err := errors.Join(mgr.AddHealthzCheck("healthz", healthz.Ping), mgr.AddReadyzCheck("readyz", healthz.Ping)); err != nil {
@@ -218,17 +237,17 @@ func run(ctx context.Context, s settings) error {
 	return mgr.Start(ctx)
 }
 
-// uninstall takes the finalizers off and says how many.
+// uninstall removes the finalizers and prints how many.
 func uninstall(ctx context.Context, kubeconfig *rest.Config, scheme *runtime.Scheme, namespaces []string) error {
 	c, err := client.New(kubeconfig, client.Options{Scheme: scheme})
 	if err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
-	count, err := controller.RemoveFinalizers(ctx, c, namespaces...)
+	count, err := controller.Release(ctx, c, time.Now(), namespaces...)
 	if err != nil {
-		return fmt.Errorf("take the finalizers off: %w", err)
+		return fmt.Errorf("remove finalizers: %w", err)
 	}
-	fmt.Printf("The finalizers of %d PlexLinks are off. Their tokens stay valid; remove the devices under Authorized Devices "+
-		"at plex.tv if they are not needed.\n", count)
+	fmt.Printf("Removed the finalizer from %d PlexLinks. Their tokens stay valid; to end them, remove the devices under "+
+		"Authorized Devices at plex.tv.\n", count)
 	return nil
 }

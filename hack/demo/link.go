@@ -48,7 +48,7 @@ func (d *demo) link(ctx context.Context) error {
 
     Or in another terminal:  curl --data account=alice --data pin=%[1]s %[3]s/link
     The PIN is good until %[4]s. After that "kubectl get plexlink" shows a new one.
-`, link.Status.PIN.Code, link.Status.PIN.LinkURL, d.plexURL, link.Status.PIN.ExpiresAt.Local().Format("15:04"))
+`, link.Status.PIN.Code, link.Status.PIN.LinkURL, d.plexURL, link.Status.PIN.ExpirationTime.Local().Format("15:04"))
 	}
 	if err := d.show(ctx, wait...); err != nil {
 		return err

@@ -3,193 +3,254 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/pace"
 	"plexlink.dev/operator/internal/plex"
 )
 
 const (
-	// signOutPatience is how long a deletion waits for plex.tv, so that a namespace never hangs.
-	signOutPatience = 5 * time.Minute
-	// signOutRetryLimit bounds the back-off meanwhile.
-	signOutRetryLimit = 30 * time.Second
+	// endPatience is how long a deletion tries everything, so that neither it nor a namespace waits without end.
+	endPatience = 5 * time.Minute
+	// pollForEndPatience is how long a deletion tries to poll an open PIN: one that was entered lives ten seconds.
+	pollForEndPatience = 30 * time.Second
+	// forbiddenPatience is how long a deletion tries what the operator is not permitted to do. Where its permissions are
+	// Roles, the deletion of a namespace removes them before the PlexLinks.
+	forbiddenPatience = 15 * time.Second
 )
 
-// delete ends a link: it signs the device out at plex.tv, removes the Secrets and then the finalizer. With the policy
-// Retain both stay, without an owner.
-func (r *Reconciler) delete(ctx context.Context, s *scope) error {
+// end signs a deleted link out at plex.tv, removes its Secrets and then the finalizer. With the policy Retain token and
+// Secrets stay, without an owner reference.
+func (r *Reconciler) end(ctx context.Context, s *scope) {
 	if !controllerutil.ContainsFinalizer(s.link, v1alpha1.Finalizer) {
-		return nil
+		return
 	}
-	r.pins.leave(s.link.UID)
-	if s.link.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain {
-		err := r.release(ctx, s)
-		if apierrors.IsForbidden(err) && !s.now.Before(r.backOff.since(s, "release").Add(signOutPatience)) {
-			err = nil
-		}
-		if err != nil {
-			return err
-		}
-		return r.removeFinalizer(ctx, s)
-	}
-	if done := r.signOut(ctx, s); !done {
-		return nil
-	}
-	for _, name := range []string{s.link.Name + v1alpha1.DeviceSecretSuffix, secretName(s.link), s.link.Status.SecretName} {
-		if name == "" {
-			continue
-		}
-		if err := overlookForbidden(r.deleteSecret(ctx, s.link, name)); err != nil {
-			return err
-		}
-	}
-	return r.removeFinalizer(ctx, s)
-}
-
-// overlookForbidden takes it that the operator has lost its rights to Secrets because the namespace is being deleted. Where
-// its rights are Roles in some namespaces, a namespace's deletion removes them before the PlexLinks; the Secrets go too.
-func overlookForbidden(err error) error {
-	if apierrors.IsForbidden(err) {
-		return nil
-	}
-	return err
-}
-
-// signOut makes the token invalid everywhere. It says whether that is done, or given up.
-func (r *Reconciler) signOut(ctx context.Context, s *scope) bool {
-	d := s.device
-	if d.ClientIdentifier == "" {
-		// In a namespace that is being deleted the device Secret goes before the PlexLink.
-		remembered, _ := r.devices.Load(s.link.UID)
-		d, _ = remembered.(device)
-	}
-	if d.Token == "" || d.TokenRevoked {
-		return true
-	}
-	// Not from the deletion on: that is by the API server's clock, and nobody has tried while the operator was down.
-	givesUp := r.backOff.since(s, "signout").Add(signOutPatience)
-	if !s.now.Before(givesUp) {
-		s.notices = append(s.notices, signOutGivenUp())
-		return true
-	}
-	if wait := r.backOff.remaining(s, "signout"); wait > 0 {
-		s.requeue(wait)
-		return false
-	}
-	withIdentifier := *s
-	withIdentifier.device = d
-	_, err := ask(ctx, r, s, ordinary, "signout", func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, r.Plex.SignOut(ctx, withIdentifier.plexDevice(r.Version), d.Token)
-	})
-	switch {
-	case err == nil:
-		s.notices = append(s.notices, signedOut())
-		return true
-	case errors.Is(err, plex.ErrTokenInvalid):
-		return true
-	case !isNotYet(err):
-		log.FromContext(ctx).Info("The device could not be signed out", "error", err.Error())
-		s.requeue(r.backOff.next(s, "signout", signOutRetryLimit))
-	}
-	s.requeue(max(givesUp.Sub(s.now), 0))
-	return false
-}
-
-// release keeps the Secrets when the link goes: without an owner nothing collects them.
-func (r *Reconciler) release(ctx context.Context, s *scope) error {
-	target, err := r.readTarget(ctx, s)
+	left, err := r.endOutside(ctx, s)
 	if err != nil {
-		return err
-	}
-	if s.deviceSecret != nil {
-		if err := r.disown(ctx, s.link, s.deviceSecret); err != nil {
-			return err
+		if wait := r.untilEndGoesOn(s, err); wait > 0 {
+			s.requeue(wait)
+			return
 		}
+		s.tell(leftBehind(left, clip(apiMessage(err))))
 	}
-	if target != nil {
-		return r.disown(ctx, s.link, target)
-	}
-	return nil
-}
-
-// disown takes the owner reference to the link off an object. The labels stay: a new PlexLink of that name adopts it.
-func (r *Reconciler) disown(ctx context.Context, link *v1alpha1.PlexLink, object client.Object) error {
-	if ownershipOf(object, link) != ours {
-		return nil
-	}
-	before := object.DeepCopyObject().(client.Object)
-	if err := controllerutil.RemoveControllerReference(link, object, r.Client.Scheme()); err != nil {
-		return err
-	}
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	return client.IgnoreNotFound(r.Client.Patch(ctx, object, patch, client.FieldOwner(v1alpha1.ManagedBy)))
-}
-
-// addFinalizer keeps the link until it is signed out. It comes before the first effect at plex.tv. A process does it once
-// for each link, so that it does not undo what `manager --uninstall` does beside it.
-func (r *Reconciler) addFinalizer(ctx context.Context, s *scope) error {
-	if _, done := r.finalized.LoadOrStore(s.link.UID, true); done {
-		return nil
-	}
-	before := s.link.DeepCopy()
-	if !controllerutil.AddFinalizer(s.link, v1alpha1.Finalizer) {
-		return nil
-	}
-	s.isNew = true
-	if err := r.patchLink(ctx, s.link, before); err != nil {
-		r.finalized.Delete(s.link.UID)
-		return err
-	}
-	return nil
-}
-
-func (r *Reconciler) removeFinalizer(ctx context.Context, s *scope) error {
-	before := s.link.DeepCopy()
-	controllerutil.RemoveFinalizer(s.link, v1alpha1.Finalizer)
-	if err := r.patchLink(ctx, s.link, before); err != nil && !apierrors.IsNotFound(err) {
-		return err
+	if err := r.removeFinalizer(ctx, s); err != nil {
+		log.FromContext(ctx).Info("Could not remove the finalizer; retrying", "error", err.Error())
+		s.requeue(r.pace.Failed(s.pace(), pace.EndLink, conflictInterval, s.now))
+		return
 	}
 	s.requeueAfter = 0
-	r.forget(s.link.UID)
+}
+
+// untilEndGoesOn returns when a deletion is to be tried again after an error; 0: it goes on in spite of it.
+func (r *Reconciler) untilEndGoesOn(s *scope, err error) time.Duration {
+	patience := endPatience
+	if apierrors.IsForbidden(err) {
+		patience = forbiddenPatience
+	}
+	left := r.pace.FirstTried(s.pace(), pace.EndLink, s.now).Add(patience).Sub(s.now)
+	switch {
+	case errors.Is(err, errLater): // It has asked to be called again, and what it waits for gives up by endPatience.
+		return max(left, time.Second)
+	case left <= 0:
+		return 0
+	}
+	return min(left, r.pace.Failed(s.pace(), pace.EndLink, conflictInterval, s.now))
+}
+
+// endOutside does what is to be done before the finalizer goes. With an error it returns what is left behind if the
+// deletion goes on all the same.
+func (r *Reconciler) endOutside(ctx context.Context, s *scope) (left string, err error) {
+	_ = r.sinceFirst(s, pace.EndLink, 0) // The time begins with the first attempt, not with a failure.
+	if !s.memory.ended {
+		if err := r.readForEnd(ctx, s); err != nil {
+			return "the token of Secret " + deviceName(s.link), err
+		}
+		if err := r.pollForEnd(ctx, s); err != nil {
+			return "", err
+		}
+	}
+	if s.link.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain {
+		return r.retainSecrets(ctx, s)
+	}
+	if done, err := r.signOutAll(ctx, s); err != nil || !done {
+		return "", errors.Join(err, errLater)
+	}
+	return r.deleteSecrets(ctx, s)
+}
+
+// readForEnd finds the newest state, without making or adopting anything. In a namespace that is being deleted the device
+// Secret goes before the PlexLink: then memory has the token.
+func (r *Reconciler) readForEnd(ctx context.Context, s *scope) error {
+	var secret corev1.Secret
+	err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: s.name.Namespace, Name: deviceName(s.link)}, &secret)
+	switch {
+	case s.memory.known && (err != nil || s.memory.unsaved || ownershipOf(&secret, s.link) != ours):
+		if err == nil && ownershipOf(&secret, s.link) == ours {
+			s.device = versionOf(&secret)
+			s.stored, _ = decodeState(secret.Data)
+		}
+		s.state = s.memory.state
+	case apierrors.IsNotFound(err):
+		if s.link.Status.Account != nil && s.link.Spec.DeletionPolicy != v1alpha1.DeletionPolicyRetain {
+			s.tell(tokenUnknown(deviceName(s.link)))
+		}
+	case err != nil:
+		return err
+	case isDevice(&secret) && ownershipOf(&secret, s.link) == ours:
+		stored, err := decodeState(secret.Data)
+		if err == nil {
+			r.memory.stored(s.memory, stored, versionOf(&secret))
+			s.state, s.stored, s.device = stored, stored, versionOf(&secret)
+		}
+	}
 	return nil
 }
 
-// patchLink writes the change of a PlexLink's metadata; the lock keeps finalizers of others.
-func (r *Reconciler) patchLink(ctx context.Context, link, before *v1alpha1.PlexLink) error {
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	return r.Client.Patch(ctx, link, patch, client.FieldOwner(v1alpha1.ManagedBy))
+// pollForEnd polls an open PIN once more: a person may have entered it just before the deletion.
+func (r *Reconciler) pollForEnd(ctx context.Context, s *scope) error {
+	if !s.state.pinOpen() {
+		r.pace.LeavePIN(s.pace())
+		return nil
+	}
+	token, err := ask(ctx, r, s, pace.Poll, "pins.check", func(ctx context.Context) (plex.Sensitive, error) {
+		return r.Plex.CheckPIN(ctx, s.plexDevice(), s.state.PINID)
+	})
+	class := plex.Classify(err)
+	unknown := errors.Is(err, errLater) || class != plex.ClassOK && class != plex.ClassPINGone
+	if unknown && !r.sinceFirst(s, pace.EndLink, pollForEndPatience) {
+		s.requeue(time.Second)
+		return errLater
+	}
+	r.pace.LeavePIN(s.pace())
+	if token == "" {
+		s.state = s.state.pinGone(s.now)
+	} else {
+		s.state = s.state.tokenReceived(token, s.now)
+	}
+	r.memory.keep(s.memory, s.state)
+	if s.link.Spec.DeletionPolicy != v1alpha1.DeletionPolicyRetain || s.device == (secretVersion{}) {
+		return nil
+	}
+	s.loaded = true
+	return r.save(ctx, s)
 }
 
-// RemoveFinalizers takes the finalizer of PlexLink off all links, for when the operator is removed: nobody would do it
-// later, and the links could not be deleted. Tokens stay valid; the account's owner can remove the devices at plex.tv.
-func RemoveFinalizers(ctx context.Context, c client.Client, namespaces ...string) (int, error) {
-	if len(namespaces) == 0 {
-		namespaces = []string{""}
+// signOutAll makes all tokens of the link invalid and reports whether that is done, or given up.
+func (r *Reconciler) signOutAll(ctx context.Context, s *scope) (bool, error) {
+	if s.memory.ended {
+		return true, nil
 	}
-	count := 0
-	for _, namespace := range namespaces {
-		var links v1alpha1.PlexLinkList
-		if err := c.List(ctx, &links, client.InNamespace(namespace)); err != nil {
-			return count, err
+	tokens := []plex.Sensitive{s.state.StrayToken, s.state.PendingToken}
+	if !s.state.Revoked {
+		tokens = append(tokens, s.state.Token)
+	}
+	signedOutAny := false
+	for _, token := range tokens {
+		if token == "" {
+			continue
 		}
-		for i := range links.Items {
-			link := &links.Items[i]
-			before := link.DeepCopy()
-			if !controllerutil.RemoveFinalizer(link, v1alpha1.Finalizer) {
-				continue
-			}
-			// Without a lock: the operator may still be writing, and this must not fail for it.
-			if err := c.Patch(ctx, link, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
-				return count, err
-			}
-			count++
+		done, err := r.signOut(ctx, s, token, pace.EndLink)
+		if err != nil || !done {
+			return false, err
+		}
+		signedOutAny = true
+	}
+	s.state = s.state.signedOut()
+	r.memory.keep(s.memory, s.state)
+	s.memory.ended, s.memory.unsaved = true, false
+	if signedOutAny && !slices.ContainsFunc(s.notices, func(n notice) bool { return n.reason == reasonSignOutFailed }) {
+		s.tell(signedOut())
+	}
+	return true, nil
+}
+
+// deleteSecrets deletes every Secret of the link. With an error it returns the names of those that are left.
+func (r *Reconciler) deleteSecrets(ctx context.Context, s *scope) (string, error) {
+	return r.eachSecret(ctx, s, func(secret *metav1.PartialObjectMetadata) error {
+		return client.IgnoreNotFound(r.Client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID}))
+	})
+}
+
+// retainSecrets removes the owner references, so that the garbage collector leaves the Secrets alone. The labels stay: a
+// new PlexLink of that name adopts them.
+func (r *Reconciler) retainSecrets(ctx context.Context, s *scope) (string, error) {
+	return r.eachSecret(ctx, s, func(secret *metav1.PartialObjectMetadata) error {
+		before := secret.DeepCopy()
+		secret.OwnerReferences = slices.DeleteFunc(secret.OwnerReferences, func(ref metav1.OwnerReference) bool { return ref.UID == s.link.UID })
+		if len(secret.OwnerReferences) == len(before.OwnerReferences) {
+			return nil
+		}
+		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+		return client.IgnoreNotFound(r.Client.Patch(ctx, secret, patch, client.FieldOwner(v1alpha1.ManagedBy)))
+	})
+}
+
+// eachSecret does something with every Secret that has the labels of the link, as the API server knows them. With an error
+// it returns the names of those for which it failed.
+func (r *Reconciler) eachSecret(ctx context.Context, s *scope, do func(*metav1.PartialObjectMetadata) error) (string, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	if err := r.APIReader.List(ctx, list, client.InNamespace(s.name.Namespace), client.MatchingLabels(childLabels(s.link))); err != nil {
+		return fmt.Sprintf("Secrets %s and %s", targetName(s.link), deviceName(s.link)), fmt.Errorf("list Secrets: %w", err)
+	}
+	var failed []string
+	var errs []error
+	for i := range list.Items {
+		if err := do(&list.Items[i]); err != nil {
+			failed, errs = append(failed, "Secret "+list.Items[i].Name), append(errs, err)
 		}
 	}
-	return count, nil
+	if len(errs) == 0 {
+		return "", nil
+	}
+	return strings.Join(failed, ", "), errs[0]
+}
+
+// endVanished ends a link that is gone without having passed end: its finalizer had been removed by another client. It
+// returns 0 when that is done and the link forgotten, else when to go on.
+func (r *Reconciler) endVanished(ctx context.Context, name types.NamespacedName, e *entry) time.Duration {
+	gone := &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, UID: e.uid}}
+	s := &scope{link: gone, name: name, now: r.Clock.Now(), memory: e, state: e.state}
+	if e.known && e.policy != v1alpha1.DeletionPolicyRetain && !r.memory.isReleased(e) {
+		left, err := r.endRemembered(ctx, s)
+		for _, n := range s.notices {
+			r.emit(ctx, gone, n)
+		}
+		if err != nil {
+			if wait := r.untilEndGoesOn(s, err); wait > 0 {
+				s.requeue(wait)
+				return s.requeueAfter
+			}
+			log.FromContext(ctx).Info("Gave up ending a PlexLink that vanished", "left", left, "error", err.Error())
+		}
+	}
+	r.pace.Forget(paceLink(name))
+	r.memory.forget(name)
+	return 0
+}
+
+// endRemembered does what end does with the policy Revoke, from memory alone.
+func (r *Reconciler) endRemembered(ctx context.Context, s *scope) (string, error) {
+	_ = r.sinceFirst(s, pace.EndLink, 0)
+	if !s.memory.ended {
+		if err := r.pollForEnd(ctx, s); err != nil {
+			return "", err
+		}
+	}
+	if done, err := r.signOutAll(ctx, s); err != nil || !done {
+		return "the token", errors.Join(err, errLater)
+	}
+	return r.deleteSecrets(ctx, s)
 }

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,13 +77,19 @@ func (r *Reconciler) registerMetrics(elected <-chan struct{}) error {
 		m.plexRequests, m.plexSeconds, m.plexReachable, build,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "plexlink_plex_throttled_seconds_total", Help: "Time in which no request was sent because plex.tv wanted fewer.",
-		}, func() float64 { return r.budget.throttledTime(r.Clock.Now()).Seconds() }),
+		}, func() float64 { return r.pace.ThrottledTime(r.Clock.Now()).Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "plexlink_pins_open", Help: "PINs that are open, to be entered by a person.",
-		}, func() float64 { return float64(r.pins.openCount()) }),
+		}, func() float64 { return float64(r.pace.OpenPINs()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "plexlink_pin_queue_length", Help: "PlexLinks that wait for their turn to get a PIN.",
-		}, func() float64 { return float64(r.pins.queueLength()) }),
+		}, func() float64 { return float64(r.pace.QueueLength()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "plexlink_plex_allowed_rate", Help: "Requests to plex.tv per second that are allowed at present; lower while plex.tv limits them.",
+		}, r.pace.Rate),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "plexlink_remembered_links", Help: "PlexLinks that this process holds a state of in memory.",
+		}, func() float64 { return float64(r.memory.size()) }),
 		&linkCollector{r, elected},
 	} {
 		if err := r.Metrics.Register(c); err != nil {
@@ -144,7 +149,9 @@ func (c *linkCollector) Collect(out chan<- prometheus.Metric) {
 		if !ready {
 			gauge(notReadyDesc, 1, link.Namespace, link.Name, status)
 		} else if link.DeletionTimestamp == nil {
-			overdue = max(overdue, -untilRefresh(link, now))
+			if last := link.Status.LastRefreshTime; last != nil {
+				overdue = max(overdue, -untilRefresh(link, last.Time, now))
+			}
 		}
 	}
 	for status, count := range counts {
@@ -162,39 +169,17 @@ func readyOf(link *v1alpha1.PlexLink) (status string, ready bool) {
 	return c.Reason, c.Status == metav1.ConditionTrue
 }
 
-// plexAnswered counts a request to plex.tv. Its result is that of the client, not the HTTP status: a page of some proxy is
-// no answer.
-func (m *metrics) plexAnswered(endpoint string, took time.Duration, err error) {
-	result := plexResult(err)
-	if result == "" {
+// plexAnswered counts a request to plex.tv. Its result is that of the client, not the HTTP status: a page of a proxy is no
+// answer.
+func (m *metrics) plexAnswered(endpoint string, took time.Duration, class plex.Class) {
+	if class == plex.ClassCanceled {
 		return
 	}
 	m.plexSeconds.WithLabelValues(endpoint).Observe(took.Seconds())
-	m.plexRequests.WithLabelValues(endpoint, result).Inc()
+	m.plexRequests.WithLabelValues(endpoint, class.String()).Inc()
 	reachable := 1.0
-	if result == "unavailable" {
+	if class == plex.ClassUnavailable {
 		reachable = 0
 	}
 	m.plexReachable.Set(reachable)
-}
-
-// plexResult is the label for what came of a request; "": it was cut off, by the end of the operator.
-func plexResult(err error) string {
-	var throttled *plex.ThrottledError
-	switch {
-	case err == nil:
-		return "ok"
-	case errors.As(err, &throttled):
-		return "throttled"
-	case errors.Is(err, plex.ErrTokenInvalid):
-		return "token_invalid"
-	case errors.Is(err, plex.ErrPINGone):
-		return "pin_gone"
-	case errors.Is(err, plex.ErrBadRequest):
-		return "bad_request"
-	case errors.Is(err, plex.ErrUnavailable):
-		return "unavailable"
-	default:
-		return ""
-	}
 }

@@ -1,79 +1,79 @@
-// Package controller keeps PlexLinks right: a PIN to enter while there is no token, then a Secret with a token and a
+// Package controller reconciles PlexLinks: a PIN to enter while there is no token, then a Secret with a token and a
 // proven address.
 //
-// Reconcile is a list of steps, each in a file of its own. The steps act and leave what they learnt in a scope; one file
-// derives the status from it. All state is in the device Secret, so the operator may be killed at any instant.
+// Reconcile is a list of steps, each in a file of its own. A step acts and leaves what it learnt in a scope; status.go
+// derives the status from it. What a link is stands in one state (state.go), which is stored in the device Secret before
+// what follows from it is shown or done, so the operator may be killed at any instant.
 package controller
 
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/tools/events"
-	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/pace"
 	"plexlink.dev/operator/internal/plex"
 )
 
-// conflictInterval is how often a link looks whether a Secret that is in its way is gone. A foreign Secret is in no
-// cache, so nobody tells.
-const conflictInterval = 10 * time.Second
+const (
+	// conflictInterval is how often a link checks whether a Secret that is in its way is gone. Foreign Secrets are not
+	// cached, so their deletion triggers no reconcile.
+	conflictInterval = 10 * time.Second
+	// retryInterval is how soon a PlexLink that could not be read, or a status that could not be written, is tried again.
+	retryInterval = 2 * time.Second
+	// pollPriority puts a link with an open PIN before all others: an entered PIN lives ten seconds.
+	pollPriority = 100
+)
 
-// Reconciler keeps PlexLinks right.
+// Reconciler reconciles PlexLinks.
 type Reconciler struct {
 	// Client writes, and reads PlexLinks from the cache.
 	Client client.Client
 	// APIReader reads from the API server.
 	APIReader client.Reader
-	// Recorder tells events.
+	// Recorder records events.
 	Recorder events.EventRecorder
 	// Plex is plex.tv.
 	Plex *plex.Client
-	// NewTransport makes the connections to media servers; nil roots: the public certificates.
+	// NewTransport returns a transport to media servers; nil roots: the public certificates.
 	NewTransport func(roots *x509.CertPool) *http.Transport
 	// QPS and Burst are the budget of requests to plex.tv for the whole operator.
 	QPS   float64
 	Burst int
+	// Workers is how many PlexLinks are reconciled at a time. Checks of servers, which may be slow, take half of them at
+	// most.
+	Workers int
 	// Version of the operator, which plex.tv shows beside the device.
 	Version string
-	// Clock tells the time.
+	// Clock is the source of the time.
 	Clock clock.PassiveClock
 	// Metrics is where the metrics are registered.
 	Metrics prometheus.Registerer
 
 	metrics *metrics
-	budget  *budget
-	pins    *pinQueue
-	backOff *backOff
-	// devices remembers the state of each link, for those whose device Secret goes before them when a namespace is
-	// deleted.
-	devices sync.Map
-	// finalized has the links that got their finalizer from this process.
-	finalized sync.Map
-	// written has the resource version of each link's last status, to notice a cache that is behind it.
-	written sync.Map
-	seeded  bool
-	seeding sync.Mutex
+	memory  *memory
+	pace    *pace.Pace
+	slow    *slots
+	// started is when SetupWithManager was called.
+	started time.Time
+	// turns wakes the links whose turn for a PIN has come.
+	turns chan event.GenericEvent
 }
 
 // +kubebuilder:rbac:groups=plexlink.dev,resources=plexlinks,verbs=get;list;watch;patch
@@ -82,129 +82,166 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// SetupWithManager registers the reconciler. It watches PlexLinks, and of Secrets only the metadata of those with our
-// label, so that a cluster full of other Secrets costs nothing and no token lies in the cache.
-func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Options) error {
-	r.metrics, r.budget, r.pins, r.backOff = newMetrics(), newBudget(r.QPS, r.Burst), newPINQueue(r.QPS), newBackOff()
-	if err := r.registerMetrics(mgr.Elected()); err != nil {
-		return fmt.Errorf("register the metrics: %w", err)
-	}
-	options.RateLimiter = workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Second, time.Minute)
-	return ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.PlexLink{}, builder.WithPredicates(predicate.Or(
-			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
-		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(linkOfSecret)).
-		WithOptions(options).
-		Complete(r)
-}
-
-// linkOfSecret finds the PlexLink by label, not by owner: an owner reference that somebody removed is put back too.
-func linkOfSecret(_ context.Context, secret client.Object) []reconcile.Request {
-	name := secret.GetLabels()[v1alpha1.NameLabel]
-	if name == "" {
-		return nil
-	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: secret.GetNamespace(), Name: name}}}
-}
-
 // Reconcile runs the steps for one PlexLink and writes its status once.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	if err := r.startMemory(ctx); err != nil {
+		return ctrl.Result{}, err
+	}
+	defer r.memory.saw(req.NamespacedName)
 	link, err := r.readLink(ctx, req.NamespacedName)
-	if err != nil || link == nil {
-		return ctrl.Result{}, err
+	if err != nil {
+		log.FromContext(ctx).Info("Could not read the PlexLink; retrying", "error", err.Error())
+		return r.retryUnread(req.NamespacedName), nil
 	}
-	if err := r.seedQueue(ctx); err != nil {
-		return ctrl.Result{}, err
-	}
-	s := &scope{link: link, now: r.Clock.Now()}
-	if link.DeletionTimestamp != nil {
-		err := overlookForbidden(r.readDevice(ctx, s))
-		if err == nil {
-			err = r.delete(ctx, s)
+	if e := r.memory.find(req.NamespacedName); e != nil && (link == nil || link.UID != e.uid) {
+		if wait := r.endVanished(ctx, req.NamespacedName, e); wait > 0 {
+			return ctrl.Result{RequeueAfter: wait}, nil
 		}
-		return r.result(s, err)
 	}
-	err = r.runSteps(ctx, s)
-	if isTerminating(err) {
-		return ctrl.Result{}, nil // The deletion of the PlexLink follows.
+	if link == nil {
+		return ctrl.Result{}, nil
 	}
-	if err == nil {
-		// After an error it is not known how things are, so the status stays as it was.
-		err = r.writeStatus(ctx, s)
+	s := r.newScope(link)
+	if r.waitsForTurn(s) {
+		return ctrl.Result{}, nil
 	}
-	if err == nil && s.stored.Unproven && !s.device.Unproven && s.secretInPlace {
-		r.metrics.claimToSecret.Observe(r.Clock.Since(s.device.LastPing).Seconds()) // The token was seen then.
+	if link.DeletionTimestamp != nil {
+		r.end(ctx, s)
+		return r.result(ctx, s), nil
 	}
-	if err == nil && !link.Spec.Suspend && s.conflict == "" {
-		err = r.saveDevice(ctx, s)
+	r.runSteps(ctx, s)
+	if err := r.writeStatus(ctx, s); err != nil {
+		log.FromContext(ctx).Info("Could not write the status; retrying", "error", err.Error())
+		s.requeue(retryInterval)
 	}
-	return r.result(s, err)
+	return r.result(ctx, s), nil
 }
 
-// runSteps is the whole story of a link.
-func (r *Reconciler) runSteps(ctx context.Context, s *scope) error {
-	if s.link.Spec.Suspend {
-		r.pins.leave(s.link.UID)
-		return r.readDevice(ctx, s)
+// newScope begins a reconciliation.
+func (r *Reconciler) newScope(link *v1alpha1.PlexLink) *scope {
+	e := r.memory.entryOf(link)
+	e.identity, e.policy = identityOf(link, r.Version), link.Spec.DeletionPolicy
+	return &scope{
+		link: link, name: client.ObjectKeyFromObject(link), now: r.Clock.Now(), memory: e, state: e.state, stored: e.state, device: e.device,
 	}
+}
+
+// runSteps is the whole story of a link. The first obstacle stops it.
+func (r *Reconciler) runSteps(ctx context.Context, s *scope) {
 	steps := []func(context.Context, *scope) error{
-		r.addFinalizer,
-		r.readDevice,
+		r.suspend,
+		r.keepFinalizer,
+		r.loadState,
+		r.pollPIN, // Before everything that may be in the way: an entered PIN lives ten seconds.
+		r.checkTemplate,
 		r.checkTarget,
-		r.ensureDevice,
-		r.authorize,
+		r.noteLinkRequest,
+		r.identifyPending,
+		r.signOutStray,
+		r.importToken,
+		r.mintPIN,
+		r.pingToken,
 		r.resolveServer,
-		r.writeSecret,
+		r.syncSecret,
 	}
 	for _, step := range steps {
 		if err := step(ctx, s); err != nil {
-			return err
+			r.stop(ctx, s, err)
+			break
 		}
 	}
-	return nil
+	if s.obstacle != nil && s.obstacle.reason == v1alpha1.ReasonSuspended {
+		return
+	}
+	// What a stopped step had learnt before.
+	if err := r.save(ctx, s); err != nil && s.obstacle == nil {
+		r.stop(ctx, s, err)
+	}
 }
 
-// result tells what happened, and when to come back. A link that works and only waits for its refresh must not keep one
-// waiting that a person looks at.
-func (r *Reconciler) result(s *scope, err error) (ctrl.Result, error) {
+// stop notes why the steps did not go on.
+func (r *Reconciler) stop(ctx context.Context, s *scope, err error) {
+	switch o, isObstacle := errors.AsType[*obstacle](err); {
+	case isObstacle:
+		s.obstacle = o
+	case errors.Is(err, errLater), isTerminating(err): // The deletion of the PlexLink follows that of its namespace.
+	default:
+		log.FromContext(ctx).Info("A step failed; retrying", "error", err.Error())
+		s.requeue(retryInterval)
+	}
+}
+
+// suspend stops everything while spec.suspend is set.
+func (r *Reconciler) suspend(ctx context.Context, s *scope) error {
+	if !s.link.Spec.Suspend {
+		return nil
+	}
+	r.pace.LeavePIN(s.pace())
+	if err := r.readState(ctx, s); err != nil {
+		return err
+	}
+	return &obstacle{reason: v1alpha1.ReasonSuspended, message: suspendedMessage}
+}
+
+// result records what happened and decides when to come back.
+func (r *Reconciler) result(ctx context.Context, s *scope) ctrl.Result {
 	for _, n := range s.notices {
-		r.emit(s.link, n)
+		r.emit(ctx, s.link, n)
 	}
-	if s.device.ClientIdentifier != "" {
-		r.devices.Store(s.link.UID, s.device)
-	}
-	if err != nil {
-		return ctrl.Result{}, err
-	}
-	result := ctrl.Result{RequeueAfter: s.requeueAfter}
-	priority := 0
-	if s.secretInPlace {
+	result, priority := ctrl.Result{}, 0
+	switch {
+	case s.memory.unsaved:
+		s.requeue(retryInterval)
+		priority = pollPriority
+	case s.state.pinOpen() && s.link.DeletionTimestamp == nil && !s.link.Spec.Suspend:
+		// Whatever failed, and whatever else the link waits for.
+		s.requeue(min(r.pace.UntilPoll(s.pace(), r.Clock.Now()), pollCeiling))
+		priority = pollPriority
+	case s.secretSynced:
+		// Healthy links never delay one that a person is waiting for.
 		priority = handler.LowPriority
 	}
-	result.Priority = &priority
-	return result, nil
+	result.RequeueAfter, result.Priority = s.requeueAfter, &priority
+	return result
+}
+
+// retryUnread decides when to come back for a PlexLink that could not be read.
+func (r *Reconciler) retryUnread(name types.NamespacedName) ctrl.Result {
+	result := ctrl.Result{RequeueAfter: retryInterval}
+	if e := r.memory.find(name); e != nil && (e.unsaved || e.state.pinOpen()) {
+		priority := pollPriority
+		result.Priority = &priority
+	}
+	return result
 }
 
 // readLink reads the PlexLink from the cache, or from the API server when the cache is behind our own last write: from
-// an old status the same one would be written again. It returns nil when there is no such PlexLink.
+// an old status the same one would be written again. That a link is gone is confirmed before it is ended from memory. It
+// returns nil when there is no such PlexLink.
 func (r *Reconciler) readLink(ctx context.Context, name types.NamespacedName) (*v1alpha1.PlexLink, error) {
 	var link v1alpha1.PlexLink
-	if err := r.Client.Get(ctx, name, &link); err != nil {
-		return nil, client.IgnoreNotFound(err)
+	e := r.memory.find(name)
+	err := r.Client.Get(ctx, name, &link)
+	gone := client.IgnoreNotFound(err) == nil && err != nil
+	switch {
+	case err != nil && !gone:
+		return nil, err
+	case e == nil && gone:
+		return nil, nil
+	case e == nil || !gone && e.uid == link.UID && !olderThan(link.ResourceVersion, e.written):
+		return &link, nil
 	}
-	if written, ok := r.written.Load(link.UID); ok && olderThan(link.ResourceVersion, written.(string)) {
-		if err := r.APIReader.Get(ctx, name, &link); err != nil {
-			return nil, client.IgnoreNotFound(err)
-		}
+	link = v1alpha1.PlexLink{}
+	if err := r.APIReader.Get(ctx, name, &link); err != nil {
+		return nil, client.IgnoreNotFound(err)
 	}
 	return &link, nil
 }
 
-// olderThan compares two resource versions of one object; Kubernetes has promised since 1.35 that they are numbers.
+// olderThan reports whether a resource version is older than another of the same object.
 func olderThan(a, b string) bool {
-	x, errX := strconv.ParseUint(a, 10, 64)
-	y, errY := strconv.ParseUint(b, 10, 64)
-	return errX == nil && errY == nil && x < y
+	order, err := resourceversion.CompareResourceVersion(a, b)
+	return err == nil && order < 0
 }
 
 // writeStatus writes the status, if it has changed, and tells what the change means.
@@ -216,70 +253,9 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
 	after := s.link.DeepCopy()
 	after.Status = status
 	if err := r.Client.Status().Patch(ctx, after, client.MergeFrom(s.link), client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
-		return client.IgnoreNotFound(fmt.Errorf("write the status: %w", err))
+		return client.IgnoreNotFound(fmt.Errorf("write status: %w", err))
 	}
-	r.written.Store(after.UID, after.ResourceVersion)
+	s.memory.written = after.ResourceVersion
 	s.notices = append(s.notices, statusNotices(s.link.Status, status)...)
 	return nil
-}
-
-// statusNotices tells what a person should hear about a change of the status.
-func statusNotices(before, after v1alpha1.PlexLinkStatus) []notice {
-	var notices []notice
-	if after.Server != nil && (before.Server == nil || before.Server.URI != after.Server.URI) {
-		notices = append(notices, serverChosen(after.Server))
-	}
-	for _, conditionType := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionServerResolved} {
-		old, now := meta.FindStatusCondition(before.Conditions, conditionType), meta.FindStatusCondition(after.Conditions, conditionType)
-		switch {
-		case now == nil || old != nil && old.Reason == now.Reason && old.Status == now.Status:
-		case now.Status == metav1.ConditionFalse && isProblem(now.Reason):
-			notices = append(notices, problem(now.Reason, now.Message))
-		case now.Status == metav1.ConditionTrue && conditionType == v1alpha1.ConditionReady:
-			notices = append(notices, notice{corev1.EventTypeNormal, now.Reason, "Reconcile", now.Message})
-		}
-		if now != nil && now.Status == metav1.ConditionFalse && conditionType == v1alpha1.ConditionReady {
-			break // The other condition would say the same.
-		}
-	}
-	return notices
-}
-
-// isProblem tells what is wrong from what is just not there yet.
-func isProblem(reason string) bool {
-	return reason != v1alpha1.ReasonAwaitingLink && reason != v1alpha1.ReasonQueued && reason != v1alpha1.ReasonSuspended
-}
-
-// seedQueue takes in the PINs that were open, and the places in the queue, before this process started.
-func (r *Reconciler) seedQueue(ctx context.Context) error {
-	r.seeding.Lock()
-	defer r.seeding.Unlock()
-	if r.seeded {
-		return nil
-	}
-	var links v1alpha1.PlexLinkList
-	if err := r.Client.List(ctx, &links); err != nil {
-		return err
-	}
-	for _, link := range links.Items {
-		switch {
-		case link.DeletionTimestamp != nil || link.Spec.Suspend:
-		case link.Status.PIN != nil:
-			r.pins.resume(link.UID)
-		case link.Status.QueuedSince != nil:
-			r.pins.enqueue(link.UID, link.Status.QueuedSince.Time)
-		}
-	}
-	r.seeded = true
-	return nil
-}
-
-// forget drops everything about a link that is gone.
-func (r *Reconciler) forget(link types.UID) {
-	r.pins.leave(link)
-	r.budget.forget(link)
-	r.backOff.forget(link)
-	r.devices.Delete(link)
-	r.written.Delete(link)
-	r.finalized.Delete(link)
 }

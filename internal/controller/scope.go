@@ -3,49 +3,47 @@ package controller
 import (
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/pace"
 	"plexlink.dev/operator/internal/plex"
 )
 
 // scope is what one reconciliation knows. The steps act and leave here what they learnt; deriveStatus turns it into
 // the status.
 type scope struct {
-	// link is the PlexLink as it was read. No step changes it.
+	// link is the PlexLink as it was read. No step changes it but keepFinalizer, which replaces it.
 	link *v1alpha1.PlexLink
-	// isNew says that this reconciliation is the first: the finalizer was put on just now.
-	isNew bool
+	// name of the PlexLink.
+	name types.NamespacedName
 	// now is the time of this reconciliation.
 	now time.Time
+	// memory is what this process remembers about the link.
+	memory *entry
 
-	// device is the state of the link. It is changed in memory and stored by saveDevice.
-	device device
-	// stored is the state as it was last read or written.
-	stored device
-	// deviceSecret holds the stored state; nil while there is none.
-	deviceSecret *corev1.Secret
+	// state of the link: set by loadState, changed by transitions, stored by save.
+	state state
+	// stored is the state that the device Secret holds: set by loadState and save.
+	stored state
+	// device is the device Secret that holds stored; zero while there is none. Set by loadState and save.
+	device secretVersion
 
-	// place in the queue for a PIN, from 1; 0: not in the queue.
-	place int
-	// plexErr is why a PIN could not be minted; nil: it could, or it was not tried.
-	plexErr error
+	// loaded means that state is that of the link. Set by loadState.
+	loaded bool
 
-	// resolved says that plex.tv and the server were asked this time: servers, proof and serverErr are news.
-	resolved bool
-	// servers of the account.
-	servers []plex.Server
-	// serverErr is why no address is proven; nil: one is.
-	serverErr error
-
-	// conflict is the name of a Secret that is in the way.
-	conflict string
-	// templateErr is why spec.secret.template cannot be rendered.
-	templateErr error
-	// refused is why the API server does not take the Secret.
-	refused error
-	// secretInPlace says that the Secret has what it should.
-	secretInPlace bool
+	// obstacle stopped the steps; nil: all of them ran.
+	obstacle *obstacle
+	// queuedTime is when the link began to wait for a PIN; zero: it does not wait. Set by mintPIN.
+	queuedTime time.Time
+	// pausedUntil is the end of a pause that plex.tv asked for, if it is longer than a poll may wait. Set by pollPIN.
+	pausedUntil time.Time
+	// secretError is why the target Secret of a settled link could not be checked or written. Set by syncSecret.
+	secretError *obstacle
+	// secretSynced means that the target Secret was found, or made, as it should be. Set by syncSecret.
+	secretSynced bool
+	// secretExists means that the target Secret exists, as far as the cache knows. Set by loadState.
+	secretExists bool
 
 	// requeueAfter is the earliest wish of a step; 0: none.
 	requeueAfter time.Duration
@@ -61,46 +59,59 @@ func (s *scope) requeue(d time.Duration) {
 	}
 }
 
-// authorized says that the link has a token that is not known to be invalid.
-func (s *scope) authorized() bool {
-	return s.device.Token != "" && !s.device.TokenRevoked
+// tell notes what happened.
+func (s *scope) tell(n notice) { s.notices = append(s.notices, n) }
+
+// pace is the name under which the pace knows the link.
+func (s *scope) pace() pace.Link { return paceLink(s.name) }
+
+// settled reports whether token and address are proven for the link's spec.server.
+func (s *scope) settled() bool { return s.state.settled(serverSpecKey(s.link.Spec.Server)) }
+
+// wrongAccount reports whether the token belongs to an account that spec.account does not ask for.
+func (s *scope) wrongAccount() bool {
+	account := s.state.Account
+	return s.state.authorized() && account != (plex.Account{}) && !account.Matches(s.link.Spec.Account.Username, s.link.Spec.Account.UUID)
 }
 
-// settled says that the token and spec.server have been proven at an address.
-func (s *scope) settled() bool {
-	d := s.device
-	return d.Server != nil && !d.Unproven && d.Server.Spec == serverSpecKey(s.link.Spec.Server)
-}
+// wantsPIN reports whether a person has to enter a PIN.
+func (s *scope) wantsPIN() bool { return !s.state.authorized() || s.state.Relink || s.wrongAccount() }
 
 // urgency of the requests for the account and its servers.
-func (s *scope) urgency() urgency {
+func (s *scope) urgency() pace.Urgency {
 	if s.settled() {
-		return refresh
+		return pace.Refresh
 	}
-	return entered
+	return pace.Entered
 }
 
 // plexDevice is what plex.tv and the server are told about this link.
-func (s *scope) plexDevice(version string) plex.Device {
-	d := plex.Device{
-		ClientIdentifier: s.device.ClientIdentifier,
-		Product:          s.link.Spec.Device.Product,
-		Name:             s.link.Spec.Device.Name,
-		Version:          version,
-	}
+func (s *scope) plexDevice() plex.Device {
+	d := s.memory.identity
+	d.ClientIdentifier = s.state.ClientIdentifier
+	return d
+}
+
+// identityOf is what plex.tv is told about a link, but for its client identifier.
+func identityOf(link *v1alpha1.PlexLink, version string) plex.Device {
+	d := plex.Device{Product: link.Spec.Device.Product, Name: link.Spec.Device.Name, Version: version}
 	if d.Product == "" {
 		d.Product = "PlexLink"
 	}
 	if d.Name == "" {
-		d.Name = s.link.Name + " (" + s.link.Namespace + ")"
+		d.Name = link.Name + " (" + link.Namespace + ")"
 	}
 	return d
 }
 
-// secretName is the name of the Secret that media apps use.
-func secretName(link *v1alpha1.PlexLink) string {
-	if link.Spec.Secret.Name != "" {
-		return link.Spec.Secret.Name
+// requestOf returns the value of an annotation that asks for something; one that is too long asks for nothing.
+func requestOf(link *v1alpha1.PlexLink, annotation string) string {
+	value := link.Annotations[annotation]
+	if tooLong(value) {
+		return ""
 	}
-	return link.Name
+	return value
 }
+
+// tooLong reports whether the value of an annotation is longer than what is acted on.
+func tooLong(value string) bool { return len([]rune(value)) > v1alpha1.MaxRequestLength }

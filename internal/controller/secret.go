@@ -6,8 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"maps"
+	"slices"
+	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,122 +23,65 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/pace"
 )
 
 // contentHash is the annotation that tells a Secret that was edited from one whose content is to change.
 const contentHash = "plexlink.dev/content-hash"
 
-// checkTarget finds what would keep the Secret from being written, before a person is asked to enter a PIN.
-func (r *Reconciler) checkTarget(ctx context.Context, s *scope) error {
-	s.templateErr = checkTemplate(s.link.Spec.Secret.Template)
-	if s.conflict != "" || s.authorized() || s.device.PIN != nil {
-		return nil
-	}
-	target, err := r.readTarget(ctx, s)
-	if err != nil {
-		return err
-	}
-	if target != nil && ownershipOf(target, s.link) == foreign {
-		s.conflict = target.Name
-		s.requeue(conflictInterval)
-	}
-	return nil
-}
+const (
+	// repairLimit bounds the back-off of repairs: two writers who disagree must not write all day.
+	repairLimit = 5 * time.Minute
+	// contestedRepairs is how many repairs in a row make a Secret contested.
+	contestedRepairs = 3
+)
 
-// writeSecret makes the Secret what it should be. The first write is a Create, so that nobody else's Secret is ever
-// overwritten; later ones apply our fields only and leave those of others alone.
-func (r *Reconciler) writeSecret(ctx context.Context, s *scope) error {
-	if s.conflict != "" || s.templateErr != nil || !s.authorized() || s.device.Server == nil || s.device.Unproven {
-		return nil
-	}
-	desired, err := desiredSecret(s.link, s.device)
-	if err != nil {
-		s.templateErr = err
-		return nil
-	}
-	live, err := r.readTarget(ctx, s)
-	if err != nil {
-		return err
-	}
+// secretAction is what is to be done with the target Secret.
+type secretAction int
+
+const (
+	keepSecret secretAction = iota
+	createSecret
+	applySecret    // it is ours and its content is to change
+	repairSecret   // it is ours and was edited
+	recreateSecret // its type is to change, or it is that of an earlier link and may have keys of others
+	awaitDeletion
+	conflictSecret
+)
+
+// actionFor decides what to do with the target Secret; live is nil when it does not exist. The first row that matches
+// counts:
+//
+//	live Secret                                        action
+//	none                                               createSecret
+//	not of this link, nor of an earlier one            conflictSecret
+//	being deleted                                      awaitDeletion
+//	of an earlier link of this name                    recreateSecret
+//	of another type                                    recreateSecret
+//	has what is desired                                keepSecret
+//	has the content hash that is desired               repairSecret
+//	else                                               applySecret
+func actionFor(live, desired *corev1.Secret, link *v1alpha1.PlexLink) secretAction {
 	switch {
 	case live == nil:
-		return r.createSecret(ctx, s, desired)
-	case ownershipOf(live, s.link) == foreign:
-		s.conflict = live.Name
-		s.requeue(conflictInterval)
-		return nil
+		return createSecret
+	case ownershipOf(live, link) == foreign:
+		return conflictSecret
 	case live.DeletionTimestamp != nil:
-		s.requeue(conflictInterval)
-		return nil
-	case live.Type != desired.Type:
-		s.templateErr = &templateError{problem: fmt.Sprintf(
-			"the Secret %s has the type %s, which cannot change: delete the Secret to get one of type %s",
-			live.Name, live.Type, desired.Type)}
-		return nil
+		return awaitDeletion
+	case ownershipOf(live, link) == adoptable, live.Type != desired.Type:
+		return recreateSecret
 	case hasAll(live, desired):
-		s.secretInPlace = true
-		return r.removeFormer(ctx, s)
+		return keepSecret
+	case live.Annotations[contentHash] == desired.Annotations[contentHash]:
+		return repairSecret
+	default:
+		return applySecret
 	}
-	if ownershipOf(live, s.link) == adoptable {
-		if err := r.adopt(ctx, s.link, live); err != nil {
-			return err
-		}
-	}
-	if live.Annotations[contentHash] == desired.Annotations[contentHash] {
-		r.metrics.secretRepairs.Inc()
-	}
-	s.notices = append(s.notices, secretChanged(live, desired))
-	return r.applySecret(ctx, s, live, desired)
 }
 
-// readTarget reads the Secret from the API server: the cache has only Secrets with our label, so it cannot tell whether
-// the name is taken. It returns nil when there is none.
-func (r *Reconciler) readTarget(ctx context.Context, s *scope) (*corev1.Secret, error) {
-	var secret corev1.Secret
-	key := types.NamespacedName{Namespace: s.link.Namespace, Name: secretName(s.link)}
-	if err := r.APIReader.Get(ctx, key, &secret); apierrors.IsNotFound(err) {
-		return nil, nil
-	} else if err != nil {
-		return nil, fmt.Errorf("read the Secret %s: %w", key.Name, err)
-	}
-	return &secret, nil
-}
-
-// desiredSecret is the Secret as it should be. The error is a *templateError.
-func desiredSecret(link *v1alpha1.PlexLink, d device) (*corev1.Secret, error) {
-	template := link.Spec.Secret.Template
-	data, err := renderData(template, d)
-	if err != nil {
-		return nil, err
-	}
-	secret := &corev1.Secret{ObjectMeta: childMeta(link, secretName(link)), Type: corev1.SecretTypeOpaque, Data: data}
-	secret.Annotations = map[string]string{}
-	if template != nil {
-		if template.Type != "" {
-			secret.Type = corev1.SecretType(template.Type)
-		}
-		// Ours are set last: a template never overrides them.
-		labels := map[string]string{}
-		for k, v := range template.Metadata.Labels {
-			labels[k] = string(v)
-		}
-		maps.Copy(labels, secret.Labels)
-		secret.Labels = labels
-		for k, v := range template.Metadata.Annotations {
-			secret.Annotations[k] = string(v)
-		}
-	}
-	content, err := json.Marshal([]any{secret.Type, secret.Labels, secret.Annotations, secret.Data})
-	if err != nil {
-		return nil, &templateError{problem: "the Secret cannot be encoded"}
-	}
-	sum := sha256.Sum256(content)
-	secret.Annotations[contentHash] = hex.EncodeToString(sum[:])
-	return secret, nil
-}
-
-// hasAll says that the live Secret has everything that we want; what others have added does not count. What we no longer
-// want shows in the content hash.
+// hasAll reports whether the live Secret has everything that is desired; what others have added does not count. What is no
+// longer desired shows in the content hash.
 func hasAll(live, desired *corev1.Secret) bool {
 	for k, v := range desired.Data {
 		if got, ok := live.Data[k]; !ok || !bytes.Equal(got, v) {
@@ -143,7 +89,7 @@ func hasAll(live, desired *corev1.Secret) bool {
 		}
 	}
 	return containsAll(live.Labels, desired.Labels) && containsAll(live.Annotations, desired.Annotations) &&
-		metav1.IsControlledBy(live, &metav1.ObjectMeta{UID: desired.OwnerReferences[0].UID})
+		(metav1.GetControllerOf(live) == nil) == (metav1.GetControllerOf(desired) == nil)
 }
 
 func containsAll(have, want map[string]string) bool {
@@ -155,88 +101,237 @@ func containsAll(have, want map[string]string) bool {
 	return true
 }
 
-func (r *Reconciler) createSecret(ctx context.Context, s *scope, desired *corev1.Secret) error {
-	err := r.Client.Create(ctx, desired, client.FieldOwner(v1alpha1.ManagedBy))
-	switch {
-	case isRefusal(err):
-		s.refused = err
-		s.requeue(conflictInterval)
-		return nil
-	case err != nil: // AlreadyExists too: somebody was faster, and the next reconciliation decides whose it is.
-		return fmt.Errorf("create the Secret %s: %w", desired.Name, err)
+// desiredSecret returns the target Secret as it should be. The error is a *template.Error.
+func desiredSecret(link *v1alpha1.PlexLink, d state) (*corev1.Secret, error) {
+	data, err := renderData(link, d)
+	if err != nil {
+		return nil, err
 	}
-	if s.link.Status.SecretName == desired.Name {
-		r.metrics.secretRepairs.Inc()
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: targetName(link), Namespace: link.Namespace, Labels: map[string]string{}, Annotations: map[string]string{},
+			OwnerReferences: ownerReferences(link),
+		},
+		Type: corev1.SecretTypeOpaque, Data: data,
 	}
-	s.secretInPlace = true
-	s.notices = append(s.notices, secretWritten(s.link, desired.Name))
-	return r.removeFormer(ctx, s)
+	if t := link.Spec.Secret.Template; t != nil {
+		if t.Type != "" {
+			secret.Type = corev1.SecretType(t.Type)
+		}
+		for k, v := range t.Metadata.Labels {
+			secret.Labels[k] = string(v)
+		}
+		for k, v := range t.Metadata.Annotations {
+			secret.Annotations[k] = string(v)
+		}
+	}
+	maps.Copy(secret.Labels, childLabels(link)) // Last: a template never overrides them.
+	content, err := json.Marshal([]any{secret.Type, secret.Labels, secret.Annotations, secret.Data, secret.OwnerReferences})
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(content)
+	secret.Annotations[contentHash] = hex.EncodeToString(sum[:])
+	return secret, nil
 }
 
-// applySecret applies our fields to the Secret that was read, and to no other: the uid makes the API server refuse one
-// that was created meanwhile under the same name.
-func (r *Reconciler) applySecret(ctx context.Context, s *scope, live, desired *corev1.Secret) error {
+// checkTarget finds a foreign Secret under the name of the target before a person is asked to enter a PIN.
+func (r *Reconciler) checkTarget(ctx context.Context, s *scope) error {
+	if !s.wantsPIN() || s.state.pinOpen() || s.state.PendingToken != "" || s.secretExists {
+		return nil
+	}
+	live, err := r.readTarget(ctx, s)
+	if err != nil {
+		return r.secretTrouble(ctx, s, pace.WriteSecret, "read Secret "+targetName(s.link), err)
+	}
+	r.pace.Succeeded(s.pace(), pace.WriteSecret)
+	if live != nil && ownershipOf(live, s.link) == foreign {
+		s.requeue(conflictInterval)
+		return targetConflict(live)
+	}
+	return nil
+}
+
+// syncSecret makes the target Secret what it should be, then deletes those that were targets before.
+func (r *Reconciler) syncSecret(ctx context.Context, s *scope) error {
+	if !s.settled() {
+		return serverObstacle(s)
+	}
+	// The state comes first: what the Secret shows must be known after a crash.
+	if err := r.save(ctx, s); err != nil {
+		return err
+	}
+	desired, err := desiredSecret(s.link, s.state)
+	if err != nil {
+		return invalidTemplate(err)
+	}
+	live, err := r.readTarget(ctx, s)
+	if err != nil {
+		return r.harmless(s, r.secretTrouble(ctx, s, pace.WriteSecret, "read Secret "+desired.Name, err))
+	}
+	if err := r.act(ctx, s, actionFor(live, desired, s.link), live, desired); err != nil {
+		return err
+	}
+	r.pace.Succeeded(s.pace(), pace.WriteSecret)
+	s.secretSynced, s.memory.synced = true, true
+	if claimed := s.memory.claimed; !claimed.IsZero() {
+		r.metrics.claimToSecret.Observe(r.Clock.Since(claimed).Seconds())
+		s.memory.claimed = time.Time{}
+	}
+	return r.deleteFormer(ctx, s)
+}
+
+// harmless marks an obstacle that says nothing against the Secret as apps see it.
+func (r *Reconciler) harmless(s *scope, err error) error {
+	if o, ok := errors.AsType[*obstacle](err); ok {
+		o.harmless = s.secretExists
+	}
+	return err
+}
+
+// act does what is to be done with the target Secret.
+func (r *Reconciler) act(ctx context.Context, s *scope, action secretAction, live, desired *corev1.Secret) error {
+	switch action {
+	case keepSecret:
+		if r.pace.Remaining(s.pace(), pace.RepairSecret, s.now) == 0 {
+			r.pace.Succeeded(s.pace(), pace.RepairSecret)
+		} else { // Whether it stays so decides what the next repair means.
+			s.requeue(r.pace.Remaining(s.pace(), pace.RepairSecret, s.now))
+		}
+		return nil
+	case conflictSecret:
+		s.requeue(conflictInterval)
+		return targetConflict(live)
+	case awaitDeletion:
+		s.requeue(conflictInterval)
+		return errLater
+	case createSecret, repairSecret:
+		if action == createSecret && !s.memory.synced {
+			return r.create(ctx, s, desired)
+		}
+		return r.repair(ctx, s, live, desired)
+	case recreateSecret:
+		// One request after the other: if the operator dies in between, the next pass creates it.
+		err := r.Client.Delete(ctx, live, client.Preconditions{UID: &live.UID})
+		if client.IgnoreNotFound(err) != nil {
+			return r.secretTrouble(ctx, s, pace.WriteSecret, "delete Secret "+live.Name, err)
+		}
+		s.tell(secretRecreated(live, desired))
+		return r.create(ctx, s, desired)
+	default:
+		if err := r.apply(ctx, live, desired); err != nil {
+			return r.secretTrouble(ctx, s, pace.WriteSecret, "update Secret "+desired.Name, err)
+		}
+		s.tell(secretUpdated(desired.Name))
+		return nil
+	}
+}
+
+// create writes the target Secret for the first time, so that no Secret of others is ever overwritten.
+func (r *Reconciler) create(ctx context.Context, s *scope, desired *corev1.Secret) error {
+	if err := r.Client.Create(ctx, desired, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
+		return r.secretTrouble(ctx, s, pace.WriteSecret, "create Secret "+desired.Name, err)
+	}
+	s.tell(secretCreated(desired))
+	return nil
+}
+
+// repair reverts what others changed; live is nil when they deleted the Secret. One that is changed again and again is
+// repaired ever more slowly.
+func (r *Reconciler) repair(ctx context.Context, s *scope, live, desired *corev1.Secret) error {
+	if wait := r.pace.Remaining(s.pace(), pace.RepairSecret, s.now); wait > 0 {
+		s.requeue(wait)
+		if r.pace.Failures(s.pace(), pace.RepairSecret) < contestedRepairs {
+			return errLater
+		}
+		return secretContested(live, desired)
+	}
+	if live == nil {
+		if err := r.create(ctx, s, desired); err != nil {
+			return err
+		}
+	} else {
+		if err := r.apply(ctx, live, desired); err != nil {
+			return r.secretTrouble(ctx, s, pace.WriteSecret, "repair Secret "+desired.Name, err)
+		}
+		s.tell(secretRepaired(desired.Name))
+	}
+	s.requeue(r.pace.Failed(s.pace(), pace.RepairSecret, repairLimit, s.now))
+	r.metrics.secretRepairs.Inc()
+	return nil
+}
+
+// readTarget reads the target Secret from the API server: the cache has only Secrets with our label, so it cannot tell
+// whether the name is taken. It returns nil when there is none.
+func (r *Reconciler) readTarget(ctx context.Context, s *scope) (*corev1.Secret, error) {
+	var secret corev1.Secret
+	err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: s.name.Namespace, Name: targetName(s.link)}, &secret)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return &secret, err
+}
+
+// apply writes our fields to the Secret that was read, and to no other: the uid makes the API server refuse one that was
+// created meanwhile under the same name.
+func (r *Reconciler) apply(ctx context.Context, live, desired *corev1.Secret) error {
 	// Fields that were set by Create belong to another entry of managedFields than those that Apply sets. Without the
-	// change, a key that the template no longer has would stay for ever.
+	// change, a key that the template no longer has would stay.
 	upgrade, err := csaupgrade.UpgradeManagedFieldsPatch(live, sets.New(v1alpha1.ManagedBy), v1alpha1.ManagedBy)
 	if err != nil {
-		return fmt.Errorf("take over the fields of the Secret %s: %w", live.Name, err)
+		return err
 	}
 	if upgrade != nil {
 		if err := r.Client.Patch(ctx, live, client.RawPatch(types.JSONPatchType, upgrade)); err != nil {
-			return fmt.Errorf("take over the fields of the Secret %s: %w", live.Name, err)
+			return err
 		}
 	}
-	owner := desired.OwnerReferences[0]
 	config := corev1ac.Secret(desired.Name, desired.Namespace).
 		WithUID(live.UID).
 		WithLabels(desired.Labels).
 		WithAnnotations(desired.Annotations).
-		WithOwnerReferences(metav1ac.OwnerReference().WithAPIVersion(owner.APIVersion).WithKind(owner.Kind).
-			WithName(owner.Name).WithUID(owner.UID).WithController(true)).
 		WithType(desired.Type).
 		WithData(desired.Data)
-	err = r.Client.Apply(ctx, config, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)
-	switch {
-	case isRefusal(err):
-		s.refused = err
-		s.requeue(conflictInterval)
-		return nil
-	case err != nil:
-		return fmt.Errorf("write the Secret %s: %w", desired.Name, err)
+	for _, owner := range desired.OwnerReferences {
+		config.WithOwnerReferences(metav1ac.OwnerReference().WithAPIVersion(owner.APIVersion).WithKind(owner.Kind).
+			WithName(owner.Name).WithUID(owner.UID).WithController(true))
 	}
-	s.secretInPlace = true
-	return r.removeFormer(ctx, s)
+	return r.Client.Apply(ctx, config, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)
 }
 
-// isRefusal says that the API server, an admission check or a quota keeps the Secret out, which only a person can
-// change.
-func isRefusal(err error) bool {
-	return apierrors.IsInvalid(err) || apierrors.IsForbidden(err) && !isTerminating(err)
-}
-
-// removeFormer deletes the Secret that spec.secret.name named before, now that the new one is there. The status names it
-// until then, so that it is not forgotten when the operator is killed in between.
-func (r *Reconciler) removeFormer(ctx context.Context, s *scope) error {
-	former := s.link.Status.SecretName
-	if former == "" || former == secretName(s.link) {
-		return nil
+// deleteFormer deletes the Secrets that spec.secret.name named before, now that the new one exists.
+func (r *Reconciler) deleteFormer(ctx context.Context, s *scope) error {
+	secrets, err := r.cachedSecrets(ctx, s.link)
+	if err != nil {
+		return err
 	}
-	return r.deleteSecret(ctx, s.link, former)
-}
-
-// deleteSecret deletes a Secret of this link. Anybody else's stays.
-func (r *Reconciler) deleteSecret(ctx context.Context, link *v1alpha1.PlexLink, name string) error {
-	secret := &metav1.PartialObjectMetadata{}
-	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	if err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: link.Namespace, Name: name}, secret); err != nil {
-		return client.IgnoreNotFound(err)
-	}
-	if ownershipOf(secret, link) != ours {
-		return nil
-	}
-	if err := r.Client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID}); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete the Secret %s: %w", name, err)
+	for i := range secrets {
+		former := &secrets[i]
+		if former.Name == targetName(s.link) || former.Name == deviceName(s.link) || ownershipOf(former, s.link) != ours {
+			continue
+		}
+		err := r.Client.Delete(ctx, former, client.Preconditions{UID: &former.UID, ResourceVersion: &former.ResourceVersion})
+		if client.IgnoreNotFound(err) != nil {
+			return r.harmless(s, r.secretTrouble(ctx, s, pace.WriteSecret, "delete former Secret "+former.Name, err))
+		}
 	}
 	return nil
+}
+
+// editorsOf names the field managers that own what differs from the desired Secret.
+func editorsOf(live, desired *corev1.Secret) string {
+	var editors []string
+	for _, entry := range live.ManagedFields {
+		if entry.FieldsV1 == nil || entry.Manager == v1alpha1.ManagedBy || slices.Contains(editors, entry.Manager) {
+			continue
+		}
+		for key, value := range desired.Data {
+			if !bytes.Equal(live.Data[key], value) && bytes.Contains(entry.FieldsV1.Raw, []byte(`"f:`+key+`"`)) {
+				editors = append(editors, entry.Manager)
+				break
+			}
+		}
+	}
+	slices.Sort(editors)
+	return strings.Join(slices.Compact(editors), ", ")
 }

@@ -1,13 +1,10 @@
 package controller
 
 import (
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,304 +26,251 @@ type finding struct {
 	message string
 }
 
-// stalled are the reasons that no event of ours can end: only a change by a person helps. kstatus calls everything that
-// is Stalled failed, so a link that waits for its PIN to be entered is none of them.
-var stalled = []string{
-	v1alpha1.ReasonServerNotFound, v1alpha1.ReasonServerAmbiguous, v1alpha1.ReasonSecretConflict,
-	v1alpha1.ReasonInvalidTemplate, v1alpha1.ReasonPINExpired, v1alpha1.ReasonSecretRefused,
+// notReady is a condition that an obstacle makes False.
+func (o *obstacle) notReady() *finding {
+	return &finding{metav1.ConditionFalse, o.reason, o.message}
 }
 
-// maxMessage keeps messages readable in a terminal; the API allows 32 KiB.
-const maxMessage = 1000
+// maxServers is how many servers the status lists.
+const maxServers = 100
 
-// deriveStatus turns what the steps learnt into the status. Conditions that are no news this time stay as they were.
+// deriveStatus turns the state and what the steps learnt into the status. Nothing is taken from the status of before but
+// the times at which conditions changed.
 func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
-	status := *s.link.Status.DeepCopy()
-	status.ObservedGeneration = s.link.Generation
-	d := s.device
+	d := s.state
+	status := v1alpha1.PlexLinkStatus{
+		ObservedGeneration: s.link.Generation,
+		Conditions:         slices.Clone(s.link.Status.Conditions),
+		Account:            accountStatus(d.Account),
+		Server:             serverStatus(d.Server),
+		Servers:            serverStatuses(d.Servers),
+		LastRefreshTime:    timeStatus(d.LastRefresh),
+		QueuedTime:         timeStatus(s.queuedTime),
 
-	status.PIN = nil
-	if d.PIN != nil && !s.link.Spec.Suspend {
-		status.PIN = &v1alpha1.PINStatus{
-			Code: d.PIN.Code, LinkURL: pages.LinkURL(d.PIN.Code), QRURL: d.PIN.QRURL, ExpiresAt: metav1.NewTime(d.PIN.ExpiresAt),
-		}
+		LastHandledLinkRequest: d.LinkRequest, LastHandledRefreshRequest: d.RefreshRequest,
 	}
-	if s.conflict != s.link.Name+v1alpha1.DeviceSecretSuffix { // else nothing is known about account and server
-		status.Account, status.Server = nil, nil
-	}
-	if d.Account != (plex.Account{}) {
-		status.Account = &v1alpha1.AccountStatus{Username: d.Account.Username, UUID: d.Account.UUID}
-	}
-	if d.Server != nil {
-		status.Server = &v1alpha1.ServerStatus{
-			Name: d.Server.Name, MachineIdentifier: d.Server.MachineIdentifier, Version: d.Server.Version,
-			Owned: d.Server.Owned, Location: v1alpha1.Location(d.Server.Location), URI: d.Server.URL,
-		}
-	}
-	if s.servers != nil {
-		status.Servers = choices(s.servers)
-	}
-	if s.resolved && s.serverErr == nil {
-		status.LastRefreshTime = &metav1.Time{Time: s.now.Truncate(time.Second)}
-	}
-	if s.secretInPlace {
-		status.SecretName = secretName(s.link)
-	}
-	if s.place == 0 {
-		status.QueuedSince = nil
-	} else if status.QueuedSince == nil {
-		status.QueuedSince = &metav1.MicroTime{Time: s.now.Truncate(time.Microsecond)}
+	if s.secretSynced || s.secretExists {
+		status.SecretName = targetName(s.link)
 	}
 
-	authorized := authorizedFinding(s, pages, find(status.Conditions, v1alpha1.ConditionAuthorized))
-	set(&status, s.link, v1alpha1.ConditionAuthorized, authorized)
-	resolved := find(status.Conditions, v1alpha1.ConditionServerResolved)
-	if s.resolved {
-		resolved = resolvedFinding(s)
-	} else if d.Token == "" && s.conflict == "" {
-		resolved = nil
-	}
-	set(&status, s.link, v1alpha1.ConditionServerResolved, resolved)
+	set(&status, s.link, v1alpha1.ConditionAuthorized, authorizedFinding(s, pages))
+	set(&status, s.link, v1alpha1.ConditionServerResolved, resolvedFinding(s))
+	set(&status, s.link, v1alpha1.ConditionSecretSynced, syncedFinding(s))
+	ready := readyFinding(s, pages)
+	set(&status, s.link, v1alpha1.ConditionReady, ready)
 
-	ready := readyFinding(s, authorized, resolved)
-	set(&status, s.link, v1alpha1.ConditionReady, &ready)
-	var reconciling, stall *finding
-	switch {
+	var reconciling, stalled *finding
+	switch o := (&obstacle{reason: ready.reason, passing: s.obstacle != nil && s.obstacle.passing}); {
 	case ready.status == metav1.ConditionTrue, ready.reason == v1alpha1.ReasonSuspended:
-	case slices.Contains(stalled, ready.reason):
-		stall = &finding{metav1.ConditionTrue, ready.reason, ready.message}
-		status.PIN = nil // It is polled all the same, but there is something else to do first.
+	case o.stalled():
+		stalled = &finding{metav1.ConditionTrue, ready.reason, ready.message}
 	default:
 		reconciling = &finding{metav1.ConditionTrue, ready.reason, ready.message}
 	}
 	set(&status, s.link, v1alpha1.ConditionReconciling, reconciling)
-	set(&status, s.link, v1alpha1.ConditionStalled, stall)
+	set(&status, s.link, v1alpha1.ConditionStalled, stalled)
+	// An open PIN is polled whatever else is wrong, but it is not asked for when there is something else to do first.
+	if d.pinOpen() && !s.link.Spec.Suspend && stalled == nil && s.pausedUntil.IsZero() {
+		status.PIN = &v1alpha1.PINStatus{
+			Code: d.PIN.Code, LinkURL: pages.LinkURL(d.PIN.Code), QRURL: d.PIN.QRURL, ExpirationTime: metav1.NewTime(d.PIN.ExpirationTime),
+		}
+	}
 	return status
 }
 
-// authorizedFinding says whether a person has entered the PIN and the token works.
-func authorizedFinding(s *scope, pages linkPages, before *finding) *finding {
-	d := s.device
-	if s.authorized() {
-		message := "the PIN was entered"
-		if d.Account.Username != "" {
-			message = "the PIN was entered by " + clip(d.Account.Username)
-		}
-		if d.Relink && d.PIN != nil {
-			message = fmt.Sprintf("%s; to link again, %s", message, enterPIN(d.PIN.Code, pages.EntryURL(), d.PIN.ExpiresAt))
-		}
-		return &finding{metav1.ConditionTrue, "Authorized", message}
+// authorizationObstacle is what a person has to do before the link has the token that it needs; nil: it has it.
+func authorizationObstacle(s *scope, pages linkPages) *obstacle {
+	d := s.state
+	if d.authorized() && !s.wrongAccount() {
+		return nil
 	}
-	no := func(reason, message string) *finding {
-		if d.TokenRevoked && reason == v1alpha1.ReasonAwaitingLink {
-			reason = v1alpha1.ReasonTokenRevoked
-		}
-		if d.TokenRevoked {
-			message = "the account has signed this device out; " + message
-		}
-		return &finding{metav1.ConditionFalse, reason, message}
-	}
+	o := &obstacle{reason: v1alpha1.ReasonAwaitingLink, message: requestingMessage}
 	switch {
-	case s.link.Spec.Suspend:
-		return no(v1alpha1.ReasonSuspended, "spec.suspend is true: no PIN is offered until it is false")
-	case s.conflict != "" && before != nil && before.status == metav1.ConditionTrue:
-		return before
-	case s.conflict != "":
-		return no(v1alpha1.ReasonSecretConflict, fmt.Sprintf("no PIN is offered while the Secret %s is in the way", s.conflict))
-	case s.plexErr != nil:
-		return no(v1alpha1.ReasonPlexUnavailable, plexProblem(s.plexErr))
-	case d.PIN != nil:
-		return no(v1alpha1.ReasonAwaitingLink, enterPIN(d.PIN.Code, pages.EntryURL(), d.PIN.ExpiresAt))
+	case !s.pausedUntil.IsZero() && d.pinOpen():
+		o = &obstacle{reason: v1alpha1.ReasonPlexUnavailable, message: pausedUntil(s.pausedUntil)}
+	case d.pinOpen():
+		o.message = enterPIN(d.PIN.Code, pages.EntryURL(), d.PIN.ExpirationTime)
+	case d.PendingToken != "":
+		o.message = identifyingMessage
+	case d.StrayToken != "":
+		o.message = signingStrayMessage
 	case d.Unentered >= maxUnentered:
-		return no(v1alpha1.ReasonPINExpired, fmt.Sprintf(
-			"nobody entered any of %d PINs; for a new one: kubectl annotate plexlink -n %s %s --overwrite %s=\"$(date)\"",
-			maxUnentered, s.link.Namespace, s.link.Name, v1alpha1.LinkRequestedAtAnnotation))
-	case s.place > 0:
-		return no(v1alpha1.ReasonQueued, fmt.Sprintf("place %d in the queue for a PIN, because other links have theirs open", s.place))
-	case before != nil && before.reason == v1alpha1.ReasonPlexUnavailable:
-		return before
+		o = &obstacle{reason: v1alpha1.ReasonPINExpired, message: pinsExpired(s.link)}
+	case !s.queuedTime.IsZero():
+		o = &obstacle{reason: v1alpha1.ReasonQueued, message: queuedMessage}
+	case s.memory.plexProblem != "":
+		o = &obstacle{reason: v1alpha1.ReasonPlexUnavailable, message: s.memory.plexProblem}
+	}
+	// Why a new PIN is needed is the reason while it can be entered, and is told in any case.
+	why, because := "", ""
+	switch {
+	case s.wrongAccount():
+		why, because = v1alpha1.ReasonWrongAccount, linkedToOther(d.Account, s.link.Spec.Account)
+	case d.Stranger != "":
+		why, because = v1alpha1.ReasonWrongAccount, strangerEntered(d.Stranger, s.link.Spec.Account)
+	case d.Revoked:
+		why, because = v1alpha1.ReasonTokenRevoked, "The account has signed this device out"
+	case d.ImportProblem != "":
+		why, because = v1alpha1.ReasonImportRefused, d.ImportProblem
 	default:
-		return no(v1alpha1.ReasonAwaitingLink, "a PIN is being requested from plex.tv")
+		return o
+	}
+	if o.reason == v1alpha1.ReasonAwaitingLink {
+		o.reason = why
+	}
+	o.message = because + "; " + o.message
+	return o
+}
+
+// serverObstacle is what keeps the link from having a proven address; nil: it has one.
+func serverObstacle(s *scope) error {
+	switch d := s.state; {
+	case s.settled():
+		return nil
+	case d.Problem != (serverProblem{}) && d.Problem.Spec == serverSpecKey(s.link.Spec.Server):
+		return &obstacle{reason: d.Problem.Reason, message: d.Problem.Message}
+	}
+	return &obstacle{reason: v1alpha1.ReasonAwaitingLink, message: pinAcceptedMessage}
+}
+
+// authorizedFinding is whether a person has entered the PIN and the token works.
+func authorizedFinding(s *scope, pages linkPages) *finding {
+	d := s.state
+	o := authorizationObstacle(s, pages)
+	switch {
+	case !s.loaded && d.ClientIdentifier == "":
+		return nil // Nothing is known about it.
+	case o == nil:
+		message := "The PIN was entered"
+		if name := accountName(d.Account); name != "" {
+			message += " by " + name
+		}
+		return &finding{metav1.ConditionTrue, v1alpha1.ReasonAuthorized, message + relinkHint(s, pages)}
+	case d.pinOpen() && !s.link.Spec.Suspend, s.obstacle == nil, s.obstacle.kind().condition == v1alpha1.ConditionAuthorized:
+		return o.notReady()
+	default:
+		return &finding{metav1.ConditionFalse, s.obstacle.reason, "No PIN is offered: " + s.obstacle.message}
 	}
 }
 
-// resolvedFinding says whether a server is chosen and an address of it proven.
+// relinkHint is what a link that works has to say about a new PIN that was asked for.
+func relinkHint(s *scope, pages linkPages) string {
+	d := s.state
+	if !d.Relink || !d.pinOpen() {
+		return ""
+	}
+	hint := "; to link again: " + enterPIN(d.PIN.Code, pages.EntryURL(), d.PIN.ExpirationTime)
+	if d.Stranger != "" {
+		hint = "; " + strangerEntered(d.Stranger, s.link.Spec.Account) + hint
+	}
+	return hint
+}
+
+// resolvedFinding is whether a server is selected and an address of it proven.
 func resolvedFinding(s *scope) *finding {
-	if s.serverErr == nil {
-		sv := s.device.Server
-		if s.link.Spec.Server.Verification == v1alpha1.VerificationSkip {
-			return &finding{metav1.ConditionTrue, "Unverified",
-				fmt.Sprintf("%s is used at %s, unverified, because spec.server.verification is Skip", clip(sv.Name), sv.URL)}
-		}
-		return &finding{metav1.ConditionTrue, "Proven", fmt.Sprintf("%s answers at %s", clip(sv.Name), sv.URL)}
+	d := s.state
+	switch {
+	case d.Token == "":
+		return nil
+	case d.Problem != (serverProblem{}):
+		return &finding{metav1.ConditionFalse, d.Problem.Reason, d.Problem.Message}
+	case d.Server == (server{}) || d.Unproven:
+		return nil
+	case s.link.Spec.Server.Verification == v1alpha1.VerificationSkip:
+		return &finding{metav1.ConditionTrue, v1alpha1.ReasonUnverified,
+			fmt.Sprintf("Using %s at %s, unverified because spec.server.verification is Skip", clip(d.Server.Name), d.Server.URL)}
 	}
-	reason, message := serverProblem(s.serverErr, s.link.Spec.Server)
-	return &finding{metav1.ConditionFalse, reason, message}
+	return &finding{metav1.ConditionTrue, v1alpha1.ReasonProven, fmt.Sprintf("%s answers at %s", clip(d.Server.Name), d.Server.URL)}
 }
 
-// serverProblem says what kept a server from being resolved, and what to do.
-func serverProblem(err error, spec v1alpha1.ServerSpec) (reason, message string) {
-	var notFound *plex.ServerNotFoundError
-	var ambiguous *plex.ServerAmbiguousError
-	var unproven *unprovenError
-	var ca *caError
+// syncedFinding is whether the target Secret has the desired content.
+func syncedFinding(s *scope) *finding {
 	switch {
-	case errors.As(err, &notFound):
-		return v1alpha1.ReasonServerNotFound, notFound.Error()
-	case errors.As(err, &ambiguous):
-		return v1alpha1.ReasonServerAmbiguous, ambiguous.Error()
-	case errors.As(err, &unproven):
-		return unproven.describe(spec)
-	case errors.As(err, &ca):
-		return v1alpha1.ReasonServerUnreachable, ca.message
-	default:
-		return v1alpha1.ReasonPlexUnavailable, plexProblem(err)
+	case s.obstacle != nil && s.obstacle.kind().condition == v1alpha1.ConditionSecretSynced:
+		return s.obstacle.notReady()
+	case s.secretSynced, s.secretExists:
+		return &finding{metav1.ConditionTrue, v1alpha1.ReasonSynced, fmt.Sprintf("Secret %s is up to date", targetName(s.link))}
 	}
-}
-
-// describe says for each address what came of it, and no more than that: with status codes or time-outs it would be a
-// port scanner for everybody who may create a PlexLink.
-func (e *unprovenError) describe(spec v1alpha1.ServerSpec) (reason, message string) {
-	name := clip(e.server)
-	locations := spec.Locations
-	if len(locations) == 0 {
-		locations = []v1alpha1.Location{v1alpha1.Location(plex.Local)}
-	}
-	hint := ""
-	if e.shared && spec.URL == "" && slices.Contains(locations, v1alpha1.Location(plex.Local)) {
-		hint = "; the server is shared by somebody else, so its local addresses are in their network"
-		if !slices.Contains(locations, v1alpha1.Location(plex.Remote)) {
-			hint += ": add Remote to spec.server.locations"
-		}
-	}
-	switch {
-	case e.noToken:
-		return v1alpha1.ReasonTokenRejected, fmt.Sprintf(
-			"plex.tv gives this account no token for %s: ask its owner to share it again, or set spec.server to another server", name)
-	case len(e.outcomes) == 0:
-		var allowed []string
-		for _, l := range locations {
-			allowed = append(allowed, string(l))
-		}
-		return v1alpha1.ReasonServerUnreachable, fmt.Sprintf(
-			"%s advertises no address that may be used (locations: %s): change spec.server.locations or schemes, or set spec.server.url%s",
-			name, strings.Join(allowed, ", "), hint)
-	}
-	const shown = 5
-	outcomes := slices.Clone(e.outcomes)
-	if len(outcomes) > shown { // What tells most comes first, so that it is not among those that are only counted.
-		telling := []plex.Verdict{plex.TokenRefused, plex.NotThisServer, plex.Unreachable}
-		slices.SortStableFunc(outcomes, func(a, b plex.Outcome) int {
-			return slices.Index(telling, a.Verdict) - slices.Index(telling, b.Verdict)
-		})
-	}
-	reason = v1alpha1.ReasonServerUnreachable
-	var parts []string
-	hidden := map[plex.Verdict]int{}
-	for i, o := range outcomes {
-		if o.Verdict == plex.TokenRefused {
-			reason = v1alpha1.ReasonTokenRejected
-		}
-		if i < shown {
-			parts = append(parts, clip(o.Candidate.URL)+" "+string(o.Verdict))
-		} else {
-			hidden[o.Verdict]++
-		}
-	}
-	for _, verdict := range slices.Sorted(maps.Keys(hidden)) {
-		parts = append(parts, fmt.Sprintf("%d more: %s", hidden[verdict], verdict))
-	}
-	what := fmt.Sprintf("none of %d addresses is %s", len(outcomes), name)
-	switch {
-	case reason == v1alpha1.ReasonTokenRejected:
-		what = name + " does not accept the token"
-	case spec.URL != "":
-		what = "spec.server.url is not proven to be " + name
-	case len(outcomes) == 1:
-		what = "the only address is not proven to be " + name
-	}
-	return reason, what + ": " + strings.Join(parts, "; ") + hint
+	return nil
 }
 
 // readyFinding sums up the conditions. Its reason is the STATUS that kubectl get shows.
-func readyFinding(s *scope, authorized, resolved *finding) finding {
-	no := func(reason, message string) finding { return finding{metav1.ConditionFalse, reason, message} }
-	d := s.device
-	switch {
-	case s.link.Spec.Suspend:
-		return no(v1alpha1.ReasonSuspended, "spec.suspend is true: nothing is checked or repaired until it is false")
-	case s.conflict == s.link.Name+v1alpha1.DeviceSecretSuffix:
-		return no(v1alpha1.ReasonSecretConflict, fmt.Sprintf(
-			"the Secret %s is not the state of this link or cannot be read: delete or rename it, or rename this PlexLink", s.conflict))
-	case s.conflict != "":
-		return no(v1alpha1.ReasonSecretConflict, fmt.Sprintf(
-			"the Secret %s belongs to somebody else and is not touched: delete it, or set spec.secret.name to another name", s.conflict))
-	case s.templateErr != nil:
-		return no(v1alpha1.ReasonInvalidTemplate, s.templateErr.Error())
-	case authorized.status != metav1.ConditionTrue:
-		return no(authorized.reason, authorized.message)
-	case s.refused != nil:
-		return no(v1alpha1.ReasonSecretRefused, "the cluster does not allow the Secret: "+clip(s.refused.Error()))
+func readyFinding(s *scope, pages linkPages) *finding {
+	d, trouble := s.state, ""
+	if o := s.obstacle; o != nil {
+		if !o.harmless || !s.settled() {
+			return o.notReady()
+		}
+		trouble = "; the last check of its Secrets failed: " + o.message
 	}
-	settled := s.settled()
-	switch {
-	case !settled && resolved != nil && resolved.status == metav1.ConditionFalse:
-		return no(resolved.reason, resolved.message)
-	case !settled:
-		return no(v1alpha1.ReasonAwaitingLink, "the PIN was entered; the server is being looked for")
-	case !s.secretInPlace:
-		return no(v1alpha1.ReasonAwaitingLink, "the PIN was entered; the Secret is being written")
+	if o := authorizationObstacle(s, pages); o != nil {
+		return o.notReady()
 	}
-	message := fmt.Sprintf("the Secret %s has a token for %s at %s", secretName(s.link), clip(d.Server.Name), d.Server.URL)
+	if !s.settled() {
+		return &finding{metav1.ConditionFalse, v1alpha1.ReasonAwaitingLink, pinAcceptedMessage}
+	}
+	if !s.secretSynced && !s.secretExists {
+		return &finding{metav1.ConditionFalse, v1alpha1.ReasonAwaitingLink, writingMessage}
+	}
+	message := fmt.Sprintf("Secret %s has a token for %s at %s", targetName(s.link), clip(d.Server.Name), d.Server.URL)
 	if s.link.Spec.Server.Verification == v1alpha1.VerificationSkip {
 		message += ", unverified"
 	}
-	if resolved != nil && resolved.status == metav1.ConditionFalse {
-		message += "; the last check failed, and the Secret stays as it is: " + resolved.message
+	if d.Problem != (serverProblem{}) {
+		message += "; the last check failed, and the Secret is left unchanged: " + d.Problem.Message
 	}
-	if d.Relink && d.PIN != nil {
-		message += "; " + authorized.message
-	}
-	return finding{metav1.ConditionTrue, v1alpha1.ReasonLinked, message}
+	return &finding{metav1.ConditionTrue, v1alpha1.ReasonLinked, message + trouble + relinkHint(s, pages)}
 }
 
-// enterPIN says what the person has to do. The time is absolute: a countdown would change by itself.
-func enterPIN(code, entryURL string, expires time.Time) string {
-	return fmt.Sprintf("enter %s at %s before %s", code, entryURL, expires.UTC().Format("15:04 UTC"))
-}
-
-// plexProblem says what is wrong with plex.tv, without anything that changes from one attempt to the next.
-func plexProblem(err error) string {
-	var throttled *plex.ThrottledError
-	switch {
-	case errors.As(err, &throttled):
-		return "plex.tv wants fewer requests; it will be asked again by itself"
-	case errors.Is(err, plex.ErrBadRequest):
-		return clip(err.Error()) + "; it will be asked again by itself"
-	default:
-		return "plex.tv does not answer properly; it will be asked again by itself"
-	}
-}
-
-// choices lists the account's servers in an order that does not change.
-func choices(servers []plex.Server) []v1alpha1.ServerChoice {
-	list := make([]v1alpha1.ServerChoice, 0, len(servers))
-	for _, s := range servers {
-		list = append(list, v1alpha1.ServerChoice{Name: s.Name, MachineIdentifier: s.MachineIdentifier, Owned: s.Owned})
-	}
-	slices.SortFunc(list, func(a, b v1alpha1.ServerChoice) int {
-		return strings.Compare(a.Name+"\x00"+a.MachineIdentifier, b.Name+"\x00"+b.MachineIdentifier)
-	})
-	return list[:min(len(list), 100)]
-}
-
-// find returns what a condition says; nil: it is absent.
-func find(conditions []metav1.Condition, conditionType string) *finding {
-	c := meta.FindStatusCondition(conditions, conditionType)
-	if c == nil {
+func accountStatus(account plex.Account) *v1alpha1.AccountStatus {
+	if account == (plex.Account{}) {
 		return nil
 	}
-	return &finding{c.Status, c.Reason, c.Message}
+	return &v1alpha1.AccountStatus{Username: account.Username, UUID: account.UUID}
+}
+
+func serverStatus(sv server) *v1alpha1.ServerStatus {
+	if sv == (server{}) {
+		return nil
+	}
+	return &v1alpha1.ServerStatus{
+		Name: sv.Name, MachineIdentifier: sv.MachineIdentifier, Version: sv.Version, Owned: sv.Owned, Owner: sv.Owner,
+		Location: v1alpha1.Location(sv.Location), URL: sv.URL,
+	}
+}
+
+func serverStatuses(servers []serverChoice) []v1alpha1.ServerChoice {
+	var list []v1alpha1.ServerChoice
+	for _, sv := range servers {
+		list = append(list, v1alpha1.ServerChoice(sv))
+	}
+	return list
+}
+
+// timeStatus returns nil for the zero time.
+func timeStatus(t time.Time) *metav1.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &metav1.Time{Time: t.Truncate(time.Second)}
+}
+
+// choices lists the account's servers, each once, in an order that does not change.
+func choices(servers []plex.Server) []serverChoice {
+	list := make([]serverChoice, 0, len(servers))
+	for _, sv := range servers {
+		list = append(list, serverChoice{Name: sv.Name, MachineIdentifier: sv.MachineIdentifier, Owned: sv.Owned, Owner: sv.Owner})
+	}
+	slices.SortFunc(list, func(a, b serverChoice) int {
+		return strings.Compare(a.Name+"\x00"+a.MachineIdentifier, b.Name+"\x00"+b.MachineIdentifier)
+	})
+	seen := map[string]bool{}
+	list = slices.DeleteFunc(list, func(sv serverChoice) bool {
+		again := seen[sv.MachineIdentifier]
+		seen[sv.MachineIdentifier] = true
+		return again
+	})
+	return list[:min(len(list), maxServers)]
 }
 
 // set writes a condition, or removes it when there is nothing to say.
@@ -338,28 +282,4 @@ func set(status *v1alpha1.PlexLinkStatus, link *v1alpha1.PlexLink, conditionType
 	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 		Type: conditionType, Status: f.status, Reason: f.reason, Message: truncate(f.message, maxMessage), ObservedGeneration: link.Generation,
 	})
-}
-
-// clip shortens a text that others chose, and takes line breaks and other controls out of it.
-func clip(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, text)
-	return truncate(text, 200)
-}
-
-// truncate shortens a text to a number of bytes, between two characters.
-func truncate(text string, size int) string {
-	const mark = " …"
-	if len(text) <= size {
-		return text
-	}
-	text = text[:size-len(mark)]
-	for !utf8.ValidString(text) && len(text) > 0 {
-		text = text[:len(text)-1]
-	}
-	return text + mark
 }

@@ -13,31 +13,41 @@ import (
 
 // Options configure a [Client]; the zero value talks to the real plex.tv.
 type Options struct {
-	BaseURL   string            // default https://plex.tv; the API is below BaseURL + /api/v2
+	BaseURL   string            // default https://plex.tv; the API is at BaseURL + /api/v2
 	Transport http.RoundTripper // default NewTransport(TransportOptions{Proxy: true})
-	Timeout   time.Duration     // of a whole request; default 10 s
+	Timeout   time.Duration     // of a whole request; default 10 s. A poll never takes longer than 3 s
 }
 
-// Client calls plex.tv. Its errors are those of this package's Err… variables and [ThrottledError].
+// pollTimeout bounds a poll of a PIN. An entered PIN lives about ten seconds, so a poll that hangs must leave time for
+// the next one.
+const pollTimeout = 3 * time.Second
+
+// Client calls plex.tv. [Classify] tells what its errors mean.
 type Client struct {
 	base      *url.URL
 	transport http.RoundTripper
 	timeout   time.Duration
 }
 
-// PIN is an open PIN. Who knows the ID and the client identifier can collect the token; the code and the QR URL only
-// let a person grant access to their own account.
+// PIN is an open PIN. Anyone who knows its ID and the client identifier can collect the token. The code and the QR URL
+// are public: they only let a person grant access to their own account.
 type PIN struct {
 	ID        Sensitive
 	Code      string
-	ExpiresIn time.Duration // from the moment of the answer, by plex.tv's clock
-	QRURL     string        // a picture of the link; "" if plex.tv gave none
+	ExpiresIn time.Duration // counted from plex.tv's answer
+	QRURL     string        // an image of the link; "" if plex.tv sent none
 }
 
-// Account is the person's account.
+// Account is a Plex account.
 type Account struct {
-	Username string // the title for a managed user, who has no username
+	Username string // the title of a managed user, which has no username
 	UUID     string
+}
+
+// Matches reports whether the account has the username and the uuid, both case-insensitive. An empty one matches every
+// account.
+func (a Account) Matches(username, uuid string) bool {
+	return (username == "" || strings.EqualFold(a.Username, username)) && (uuid == "" || strings.EqualFold(a.UUID, uuid))
 }
 
 // Server is a media server that the account may use.
@@ -46,24 +56,22 @@ type Server struct {
 	MachineIdentifier string
 	Version           string
 	Owned             bool
-	SourceTitle       string    // who shares it; "" for an owned one
-	AccessToken       Sensitive // opens this server and no other; for a shared server the account's token does not
+	Owner             string    // the account that shares it; "" for an owned one
+	AccessToken       Sensitive // valid for this server only; a shared server does not accept the account's token
 	HTTPSRequired     bool
 	Connections       []Connection
 }
 
 // Connection is an address that a server advertises.
 type Connection struct {
-	Protocol string
-	Address  string
-	Port     int
-	URI      string
-	Local    bool // a private address as the server sees itself, which does not say that it is reachable from here
-	Relay    bool
-	IPv6     bool
+	Address string
+	Port    int
+	URI     string
+	Local   bool // private in the server's own network, which may not be reachable from here
+	Relay   bool
 }
 
-// NewClient makes a client of plex.tv, or says what is wrong with the base URL.
+// NewClient returns a client of plex.tv. It fails if the base URL is not valid.
 func NewClient(o Options) (*Client, error) {
 	if o.BaseURL == "" {
 		o.BaseURL = "https://plex.tv"
@@ -76,20 +84,21 @@ func NewClient(o Options) (*Client, error) {
 	}
 	base, err := parseBase(o.BaseURL)
 	if err != nil {
-		return nil, fmt.Errorf("the URL of plex.tv must be like https://plex.tv: %w", err)
+		return nil, fmt.Errorf("the URL of plex.tv must look like https://plex.tv: %w", err)
 	}
 	return &Client{base: base, transport: o.Transport, timeout: o.Timeout}, nil
 }
 
-// LinkURL is where a person opens the page with the code filled in.
+// LinkURL returns the address of the page for entering a PIN, with the code filled in.
 func (c *Client) LinkURL(code string) string {
 	return c.base.String() + "/link/?pin=" + url.QueryEscape(code)
 }
 
-// EntryURL is where a person types the code.
+// EntryURL returns the address of the page where a person types the code.
 func (c *Client) EntryURL() string { return c.base.String() + "/link" }
 
-// CreatePIN asks for a new PIN of four characters. Never do so for a healthy link: the new token ends the old one.
+// CreatePIN requests a new PIN of four characters. Do not call it for a healthy link: entering the PIN invalidates the
+// current token.
 func (c *Client) CreatePIN(ctx context.Context, d Device) (PIN, error) {
 	a, err := c.call(ctx, d, request{method: http.MethodPost, path: "/pins"})
 	if err != nil {
@@ -99,8 +108,8 @@ func (c *Client) CreatePIN(ctx context.Context, d Device) (PIN, error) {
 	return pin, explain("create a PIN", err)
 }
 
-// CheckPIN asks once whether the PIN has been entered; the token is "" while it has not. A claimed PIN lives about ten
-// seconds: poll at least every five, and store the token before anything else is done with it.
+// CheckPIN polls the PIN once; the token is "" until the PIN has been entered. An entered PIN lives about ten seconds:
+// poll at least every five, and store the token before doing anything else with it. A poll takes at most 3 s.
 func (c *Client) CheckPIN(ctx context.Context, d Device, id Sensitive) (Sensitive, error) {
 	a, err := c.call(ctx, d, request{
 		method: http.MethodGet, path: "/pins/" + url.PathEscape(id.Reveal()), pin: id,
@@ -112,7 +121,7 @@ func (c *Client) CheckPIN(ctx context.Context, d Device, id Sensitive) (Sensitiv
 	return token, explain("check the PIN", err)
 }
 
-// Account tells whose token it is.
+// Account returns the account that the token belongs to.
 func (c *Client) Account(ctx context.Context, d Device, token Sensitive) (Account, error) {
 	a, err := c.call(ctx, d, request{method: http.MethodGet, path: "/user", token: token})
 	if err != nil {
@@ -122,8 +131,8 @@ func (c *Client) Account(ctx context.Context, d Device, token Sensitive) (Accoun
 	return account, explain("read the account", err)
 }
 
-// Resources lists the media servers of the account, not its other devices, in plex.tv's order. An owned server for
-// which plex.tv names no access token gets the account's, which is the same.
+// Resources returns the media servers of the account, without its other devices, in plex.tv's order. An owned server
+// for which plex.tv sends no access token gets the account's, which is the same.
 func (c *Client) Resources(ctx context.Context, d Device, token Sensitive) ([]Server, error) {
 	a, err := c.call(ctx, d, request{
 		method: http.MethodGet, path: "/resources", token: token,
@@ -141,7 +150,7 @@ func (c *Client) Resources(ctx context.Context, d Device, token Sensitive) ([]Se
 	return servers, explain("list the servers", err)
 }
 
-// Ping keeps the token from lapsing, which idle tokens do after weeks.
+// Ping prolongs the token. Idle tokens lapse after weeks.
 func (c *Client) Ping(ctx context.Context, d Device, token Sensitive) error {
 	a, err := c.call(ctx, d, request{method: http.MethodGet, path: "/ping", token: token})
 	if err != nil {
@@ -150,7 +159,7 @@ func (c *Client) Ping(ctx context.Context, d Device, token Sensitive) error {
 	return explain("ping", decodePong(a.body))
 }
 
-// SignOut revokes the token. ErrTokenInvalid means that it was revoked already.
+// SignOut revokes the token. ErrTokenInvalid means that it had been revoked before.
 func (c *Client) SignOut(ctx context.Context, d Device, token Sensitive) error {
 	a, err := c.call(ctx, d, request{
 		method: http.MethodDelete, path: "/users/signout", token: token,
@@ -158,13 +167,13 @@ func (c *Client) SignOut(ctx context.Context, d Device, token Sensitive) error {
 	if err != nil {
 		return fmt.Errorf("sign out: %w", err)
 	}
-	if len(a.body) > 0 { // a page of somebody on the way is no sign-out
+	if len(a.body) > 0 { // the page of a proxy is not a sign-out
 		err = errors.New("the answer is not empty")
 	}
 	return explain("sign out", err)
 }
 
-// explain turns what is wrong with a successful answer into an error of the call: it is not plex.tv's.
+// explain wraps what is wrong with a successful answer as ErrUnavailable: a proxy may have sent it.
 func explain(doing string, err error) error {
 	if err == nil {
 		return nil
@@ -177,27 +186,30 @@ type request struct {
 	pin, token          Sensitive
 }
 
-// call makes one request and returns its successful answer.
+// call sends one request and returns its successful answer.
 func (c *Client) call(ctx context.Context, d Device, r request) (answer, error) {
-	limited, cancel := context.WithTimeout(ctx, c.timeout)
+	timeout := c.timeout
+	if r.pin != "" {
+		timeout = min(timeout, pollTimeout)
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(limited, r.method, c.base.String()+"/api/v2"+r.path, nil)
 	if err != nil {
-		return answer{}, fmt.Errorf("%w: the URL cannot be built", ErrBadRequest) // the error would quote the PIN id
+		return answer{}, fmt.Errorf("%w: the URL cannot be built", ErrBadRequest) // err would quote the PIN id
 	}
 	req.URL.RawQuery = r.query
 	d.describe(req.Header)
+	req.Header.Set("User-Agent", d.userAgent())
 	if r.token != "" {
 		req.Header.Set("X-Plex-Token", r.token.Reveal())
 	}
 	a, err := exchange(c.transport, req, d.ClientIdentifier, r.pin, r.token)
-	switch throttled := (*ThrottledError)(nil); {
-	case errors.Is(ctx.Err(), context.Canceled):
+	switch {
+	case err != nil && errors.Is(ctx.Err(), context.Canceled): // a complete answer counts: it may hold a token
 		return a, ctx.Err()
-	case a.status == http.StatusTooManyRequests: // whatever its body
+	case a.status == http.StatusTooManyRequests: // even if its body could not be read
 		return a, a.failure(false, false)
-	case errors.As(err, &throttled): // of a RoundTripper that keeps to a budget
-		return a, err
 	case err != nil:
 		return a, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case a.status < 200 || a.status > 299:
@@ -206,24 +218,24 @@ func (c *Client) call(ctx context.Context, d Device, r request) (answer, error) 
 	return a, nil
 }
 
-// parseBase reads a URL below which paths can be put: http or https, with a host, without user, query or fragment. A
-// trailing slash is dropped.
+// parseBase parses a URL to which paths can be appended: http or https, with a host, without user, query or fragment.
+// Trailing slashes are dropped.
 func parseBase(s string) (*url.URL, error) {
 	if len(s) > 2048 || strings.ContainsAny(s, "?#") {
-		return nil, errors.New("it must not be long and must have neither query nor fragment")
+		return nil, errors.New("it must have at most 2048 bytes and neither query nor fragment")
 	}
 	u, err := url.Parse(strings.TrimRight(s, "/"))
 	if err != nil {
-		return nil, errors.Unwrap(err) // *url.Error, which quotes the whole of it
+		return nil, errors.Unwrap(err) // the *url.Error quotes the URL
 	}
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil {
-		return nil, errors.New("it needs http:// or https://, a host and no user")
+		return nil, errors.New("it must start with http:// or https:// and have a host and no user")
 	}
-	// url.Parse lets quotes and the like through in a host, and any number as a port.
+	// url.Parse accepts quotes and other odd characters in a host, and any number as a port.
 	host, port := strings.NewReplacer(".", "", ":", "").Replace(u.Hostname()), u.Port()
 	if _, err := strconv.ParseUint(port, 10, 16); (port != "" && err != nil) || strings.HasSuffix(u.Host, ":") ||
 		!isPlain(host, 255) {
-		return nil, errors.New("its host or port is not valid")
+		return nil, errors.New("its host or port is invalid")
 	}
 	return u, nil
 }

@@ -4,16 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// calls are the requests to plex.tv.
+// calls are the calls of a client, by the names that metrics use.
 var calls = map[string]struct {
 	endpoint plextest.Endpoint
 	do       func(ctx context.Context, h *home, id Sensitive) error
@@ -51,36 +53,36 @@ func TestALinkFromPINToSignOut(t *testing.T) {
 
 	pin, err := c.CreatePIN(ctx, d)
 	if err != nil || len(pin.Code) != 4 || pin.ExpiresIn != 900*time.Second || !strings.HasSuffix(pin.QRURL, pin.Code) {
-		t.Fatalf("%+v, %v", pin, err)
+		t.Fatalf("got %+v, %v; want a PIN of 4 characters for 900 s with a QR URL", pin, err)
 	}
 	if got := c.LinkURL(pin.Code); got != h.sim.URL+"/link/?pin="+pin.Code {
-		t.Errorf("LinkURL = %s", got)
+		t.Errorf("LinkURL = %s, want the page with the code", got)
 	}
 	if got := c.EntryURL(); got != h.sim.URL+"/link" {
-		t.Errorf("EntryURL = %s", got)
+		t.Errorf("EntryURL = %s, want the page", got)
 	}
 	if token, err := c.CheckPIN(ctx, d, pin.ID); token != "" || err != nil {
-		t.Errorf("pending: %t, %v", token != "", err)
+		t.Errorf("pending: got a token: %t, %v; want none", token != "", err)
 	}
 	stranger := d
 	stranger.ClientIdentifier = "another-device"
 	if _, err := c.CheckPIN(ctx, stranger, pin.ID); !errors.Is(err, ErrPINGone) {
-		t.Errorf("under another identifier: %v", err)
+		t.Errorf("with another identifier: got %v, want %v", err, ErrPINGone)
 	}
 	if err := h.sim.Link(pin.Code, h.owner); err != nil {
 		t.Fatal(err)
 	}
 	token, err := c.CheckPIN(ctx, d, pin.ID)
 	if err != nil || token == "" {
-		t.Fatalf("linked: %t, %v", token != "", err)
+		t.Fatalf("linked: got a token: %t, %v; want one", token != "", err)
 	}
 	if a, err := c.Account(ctx, d, token); err != nil || a.Username != "alice" || a.UUID != h.owner.UUID {
-		t.Errorf("%+v, %v", a, err)
+		t.Errorf("got the account %+v, %v; want alice", a, err)
 	}
-	for range 2 { // the types of some fields drift from one answer to the next
+	for range 2 { // the types of some fields change from one answer to the next
 		servers, err := c.Resources(ctx, d, token)
 		if err != nil || len(servers) != 1 || servers[0].Name != "Home" || servers[0].AccessToken != token {
-			t.Errorf("%+v, %v", servers, err)
+			t.Errorf("got the servers %+v, %v; want Home with the account's token", servers, err)
 		}
 	}
 	if err := c.Ping(ctx, d, token); err != nil {
@@ -90,13 +92,13 @@ func TestALinkFromPINToSignOut(t *testing.T) {
 		t.Error(err)
 	}
 	if err := c.Ping(ctx, d, token); !errors.Is(err, ErrTokenInvalid) {
-		t.Errorf("after signing out: %v", err)
+		t.Errorf("after signing out: got %v, want %v", err, ErrTokenInvalid)
 	}
 	for _, r := range h.sim.Requests() {
 		if r.Product != "PlexLink" || r.DeviceName != "kometa (media)" || r.Header.Get("Accept") != "application/json" ||
 			r.Header.Get("X-Plex-Version") != "0.1.0" || r.Header.Get("X-Plex-Platform") != "Kubernetes" ||
 			r.Header.Get("X-Plex-Device") != "Kubernetes" || strings.Contains(r.URL, "X-Plex") {
-			t.Errorf("%s %s: %v", r.Endpoint, r.URL, r.Header)
+			t.Errorf("%s: got the wrong headers, or one in the URL: %s, %v", r.Endpoint, r.URL, r.Header)
 		}
 	}
 }
@@ -108,7 +110,7 @@ func TestEveryFaultAtEveryEndpoint(t *testing.T) {
 	faults := map[string]struct {
 		fault plextest.Fault
 		want  func(call string) error
-		short bool // of time: the fault is slowness
+		short bool // shorten the time-out: the fault is a slow answer
 	}{
 		"500":                {plextest.Fault{Status: 500}, always(ErrUnavailable), false},
 		"502 HTML":           {plextest.Fault{Status: 502, Body: "<html>bad gateway</html>"}, always(ErrUnavailable), false},
@@ -155,18 +157,18 @@ func TestEveryFaultAtEveryEndpoint(t *testing.T) {
 				case want == error(throttled):
 					told := len(tc.fault.Header) > 0
 					if !errors.As(err, &got) || (got.RetryAfter > 20*time.Second) != told || got.RetryAfter > 2*time.Minute {
-						t.Errorf("%s: %v, want throttled", call, err)
+						t.Errorf("%s: got %v, want a ThrottledError, with RetryAfter: %t", call, err, told)
 					}
 				case !errors.Is(err, want):
-					t.Errorf("%s: %v, want %v", call, err, want)
+					t.Errorf("%s: got %v, want %v", call, err, want)
 				}
 				h.showsNoSecret(t, err)
 			}
-			// Nothing of it lasts.
+			// The fault has no lasting effect.
 			h.client.timeout = 10 * time.Second
 			for _, call := range []string{"pins.create", "pins.check", "user", "resources", "ping", "signout"} {
 				if err := calls[call].do(t.Context(), h, pin.ID); err != nil {
-					t.Errorf("%s afterwards: %v", call, err)
+					t.Errorf("%s afterwards: got %v, want no error", call, err)
 				}
 			}
 		})
@@ -184,7 +186,7 @@ func withToken(with, without error) func(string) error {
 	}
 }
 
-// showsNoSecret fails if the error shows a secret or a path in any form of formatting, wherever one unwraps it.
+// showsNoSecret fails the test if the error, or any error that it wraps, shows a secret or a path in any format.
 func (h *home) showsNoSecret(t *testing.T, err error) {
 	t.Helper()
 	if err == nil {
@@ -196,7 +198,7 @@ func (h *home) showsNoSecret(t *testing.T, err error) {
 			t.Errorf("the error shows %q: %s", secret, shown)
 		}
 	}
-	switch e := err.(type) { //nolint:errorlint // walks the tree by itself
+	switch e := err.(type) { //nolint:errorlint // walks the whole tree
 	case interface{ Unwrap() error }:
 		h.showsNoSecret(t, e.Unwrap())
 	case interface{ Unwrap() []error }:
@@ -206,7 +208,7 @@ func (h *home) showsNoSecret(t *testing.T, err error) {
 	}
 }
 
-// An API that puts what it got into its messages, and a server that answers no HTTP but what it was sent.
+// The servers echo secrets in an error message, in an answer that is not HTTP, and in a redirect.
 func TestErrorsShowNothingOfWhatAnEchoReturns(t *testing.T) {
 	t.Parallel()
 	for name, handler := range map[string]http.HandlerFunc{
@@ -232,7 +234,7 @@ func TestErrorsShowNothingOfWhatAnEchoReturns(t *testing.T) {
 			echo := httptest.NewServer(handler)
 			t.Cleanup(echo.Close)
 			h := newHome(t)
-			h.link(t, h.owner) // its secrets are known to the simulator
+			h.link(t, h.owner) // the simulator collects the secrets
 			pin, err := h.client.CreatePIN(t.Context(), h.device)
 			if err != nil {
 				t.Fatal(err)
@@ -243,7 +245,7 @@ func TestErrorsShowNothingOfWhatAnEchoReturns(t *testing.T) {
 			for call, c := range calls {
 				err := c.do(t.Context(), h, pin.ID)
 				if err == nil {
-					t.Errorf("%s succeeds", call)
+					t.Errorf("%s: got no error, want one", call)
 				}
 				for _, secret := range h.sim.Secrets() {
 					if strings.Contains(fmt.Sprintf("%v %#v", err, err), secret) {
@@ -258,7 +260,7 @@ func TestErrorsShowNothingOfWhatAnEchoReturns(t *testing.T) {
 	}
 }
 
-func TestCancellationIsNoOutage(t *testing.T) {
+func TestCancellationIsNotAnOutage(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	h.link(t, h.owner)
@@ -266,13 +268,13 @@ func TestCancellationIsNoOutage(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		h.sim.Fault(plextest.Fault{Endpoint: c.endpoint, Delay: time.Minute})
 		time.AfterFunc(10*time.Millisecond, cancel)
-		if err := c.do(ctx, h, "1234"); !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
-			t.Errorf("%s cancelled: %v", call, err)
+		if err := c.do(ctx, h, "1234"); !errors.Is(err, context.Canceled) || Classify(err) != ClassCanceled {
+			t.Errorf("%s canceled: got %v, %s; want %v", call, err, Classify(err), context.Canceled)
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)
 		h.sim.Fault(plextest.Fault{Endpoint: c.endpoint, Delay: time.Minute})
-		if err := c.do(ctx, h, "1234"); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrUnavailable) {
-			t.Errorf("%s out of time: %v", call, err)
+		if err := c.do(ctx, h, "1234"); !errors.Is(err, context.DeadlineExceeded) || Classify(err) != ClassUnavailable {
+			t.Errorf("%s out of time: got %v, %s; want %v", call, err, Classify(err), ErrUnavailable)
 		}
 		cancel()
 	}
@@ -282,16 +284,74 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestARoundTripperMayThrottle(t *testing.T) {
+// An entered PIN lives about ten seconds, so a poll that hangs must leave time for another one.
+func TestAPollHasThreeSecondsAndOtherCallsHaveTen(t *testing.T) {
 	t.Parallel()
-	h := newHome(t)
-	h.client.transport = roundTripper(func(*http.Request) (*http.Response, error) {
-		return nil, fmt.Errorf("budget: %w", &ThrottledError{RetryAfter: time.Minute})
-	})
 	for call, c := range calls {
-		var throttled *ThrottledError
-		if err := c.do(t.Context(), h, "1234"); !errors.As(err, &throttled) || errors.Is(err, ErrUnavailable) {
-			t.Errorf("%s: %v", call, err)
+		want := 10 * time.Second
+		if call == "pins.check" {
+			want = 3 * time.Second
+		}
+		synctest.Test(t, func(t *testing.T) {
+			client, err := NewClient(Options{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			})})
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			err = c.do(t.Context(), &home{client: client, token: "xXxX"}, "1234")
+			if took := time.Since(start); took != want || Classify(err) != ClassUnavailable {
+				t.Errorf("%s: got %v after %s, want %v after %s", call, err, took, ErrUnavailable, want)
+			}
+		})
+	}
+}
+
+// plex.tv returns the token of an entered PIN for a few seconds only, so a shutdown must not discard one that arrived.
+func TestACompleteAnswerCountsAfterCancellation(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	client, err := NewClient(Options{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+		cancel()
+		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"authToken":"xXxX"}`))}, nil
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token, err := client.CheckPIN(ctx, Device{}, "1234"); token.Reveal() != "xXxX" || err != nil {
+		t.Errorf("got a token: %t, %v; want one", token != "", err)
+	}
+}
+
+func TestEveryRequestHasTheOperatorsUserAgent(t *testing.T) {
+	t.Parallel()
+	endpoints := []plextest.Endpoint{
+		plextest.CreatePIN, plextest.CheckPIN, plextest.User, plextest.Resources, plextest.Ping, plextest.SignOut,
+		plextest.Identity, plextest.Sections,
+	}
+	for version, want := range map[string]string{"0.1.0": "PlexLink/0.1.0", "": "PlexLink"} {
+		h := newHome(t)
+		h.device.Version, h.device.Product = version, "Kometa"
+		m := h.sim.AddServer(plextest.Server{Name: "Home", Owner: h.owner})
+		h.link(t, h.owner)
+		s := Server{MachineIdentifier: m.MachineIdentifier, AccessToken: h.token}
+		h.prober.Prove(t.Context(), h.device, s, []Candidate{{URL: m.URL}})
+		for _, call := range []string{"user", "resources", "ping", "signout"} {
+			if err := calls[call].do(t.Context(), h, ""); err != nil {
+				t.Errorf("%s: %v", call, err)
+			}
+		}
+		for _, endpoint := range endpoints {
+			if h.sim.Count(endpoint) == 0 {
+				t.Errorf("%s: got no request, want one", endpoint)
+			}
+		}
+		for _, r := range h.sim.Requests() {
+			if got := r.Header.Get("User-Agent"); got != want {
+				t.Errorf("%s with version %q: got User-Agent %q, want %q", r.Endpoint, version, got, want)
+			}
 		}
 	}
 }
@@ -303,13 +363,13 @@ func TestNewClientRefusesABadURL(t *testing.T) {
 		"https://plex.tv:https", "https://plex.tv:0x1", "https://pl ex.tv", "https://plex.tv:", "://", "/",
 	} {
 		c, err := NewClient(Options{BaseURL: base})
-		if err == nil || c != nil || !strings.Contains(err.Error(), "must be like https://plex.tv") ||
+		if err == nil || c != nil || !strings.Contains(err.Error(), "must look like https://plex.tv") ||
 			strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s: %v", base, err)
+			t.Errorf("%s: got %v, want an error without the password", base, err)
 		}
 	}
 	c, err := NewClient(Options{})
 	if err != nil || c.LinkURL("AB&D") != "https://plex.tv/link/?pin=AB%26D" {
-		t.Errorf("the default: %v", err)
+		t.Errorf("the default: got %v, want a client of https://plex.tv", err)
 	}
 }

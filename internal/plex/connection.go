@@ -9,36 +9,37 @@ import (
 	"strings"
 )
 
-// Location is what plex.tv says about where a connection leads.
+// Location is the kind of network that plex.tv reports for a connection.
 type Location string
 
-// The locations. Local means private addresses as the server sees itself; on a server shared by somebody else that is
-// their network.
+// The locations. Local is a private address in the server's own network; for a shared server that is the network of its
+// owner.
 const (
 	Local  Location = "Local"
 	Remote Location = "Remote"
 	Relay  Location = "Relay"
 )
 
-// Preferences tell which connections may be used and which are better.
+// Preferences select and rank the addresses of a server.
 type Preferences struct {
 	Locations []Location // best first; empty: Local
-	Schemes   []string   // best first; empty: https, http
+	Schemes   []string   // best first, in lower case; empty: https, http
 }
 
 // Candidate is an address at which a server may answer.
 type Candidate struct {
-	URL      string // http or https, without trailing slash, user, query and fragment
+	URL      string // http or https, without a trailing slash, user, query or fragment
 	Location Location
 }
 
-// maxCandidates bounds what is probed at once. Of a server with 15 local addresses, the most seen, all 30 fit.
+// maxCandidates bounds how many addresses are probed at once. The 30 of a server with 15 local addresses, the most seen,
+// fit.
 const maxCandidates = 32
 
-// Candidates lists where the server may be found, best first: by location, then by scheme, then in the order of the
-// server's list. A connection stands for its uri as it is (the name in a certificate: https to the bare address fails
-// by design), for the same with the connection's port if the uri names none (a custom access URL, whose port may be
-// the scheme's default or the one listed), and for http://address:port, which works where the uri's name does not
+// Candidates returns the addresses at which the server may answer, best first: by location, then by scheme, then in the
+// order of the server's list. Each connection yields up to three: its uri, which has the name in the certificate (https
+// to the bare address fails by design); the uri with the connection's port if it has none (the port of a custom access
+// URL may be the scheme's default or the one listed); and http://address:port, which works where the uri's name does not
 // resolve. A server that requires https has no http candidates.
 func Candidates(s Server, p Preferences) []Candidate {
 	if len(p.Locations) == 0 {
@@ -86,7 +87,7 @@ func (c Connection) location() Location {
 	}
 }
 
-// urls are the forms in which the connection can be tried; what is no usable URL is left out.
+// urls returns the URLs at which the connection can be tried. Unusable ones are left out.
 func (c Connection) urls() []*url.URL {
 	var urls []*url.URL
 	hasPort := c.Port > 0 && c.Port < 1<<16

@@ -7,10 +7,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// direct is a local connection as plex.tv lists it with includeHttps=1.
+// direct returns a local connection as plex.tv lists it with includeHttps=1.
 func direct(n int) Connection {
 	return Connection{
-		Protocol: "https", Address: fmt.Sprintf("192.168.1.%d", n), Port: 32400, Local: true,
+		Address: fmt.Sprintf("192.168.1.%d", n), Port: 32400, Local: true,
 		URI: fmt.Sprintf("https://192-168-1-%d.abc.plex.direct:32400", n),
 	}
 }
@@ -18,13 +18,13 @@ func direct(n int) Connection {
 func TestCandidatesAreRankedByLocationThenSchemeThenList(t *testing.T) {
 	t.Parallel()
 	remote := Connection{
-		Protocol: "https", Address: "203.0.113.7", Port: 32400, URI: "https://203-0-113-7.abc.plex.direct:32400",
+		Address: "203.0.113.7", Port: 32400, URI: "https://203-0-113-7.abc.plex.direct:32400",
 	}
 	relay := Connection{
-		Protocol: "https", Address: "198.51.100.1", Port: 8443, Relay: true, Local: true,
+		Address: "198.51.100.1", Port: 8443, Relay: true, Local: true,
 		URI: "https://198-51-100-1.abc.plex.direct:8443",
 	}
-	custom := Connection{Protocol: "https", Address: "plex.example.com", Port: 443, URI: "https://plex.example.com"}
+	custom := Connection{Address: "plex.example.com", Port: 443, URI: "https://plex.example.com"}
 	all := []Connection{relay, remote, direct(1), direct(2)}
 	for name, tc := range map[string]struct {
 		connections   []Connection
@@ -68,15 +68,15 @@ func TestCandidatesAreRankedByLocationThenSchemeThenList(t *testing.T) {
 			want: []string{"Remote https://plex.example.com/plex", "Remote https://plex.example.com:8443/plex"},
 		},
 		"IPv6": {connections: []Connection{
-			{Address: "fd00::7", Port: 32400, URI: "https://fd00--7.abc.plex.direct:32400", Local: true, IPv6: true},
-			{Address: "[fd00::8]", Port: 32400, URI: "http://[fd00::8]:32400", Local: true, IPv6: true},
+			{Address: "fd00::7", Port: 32400, URI: "https://fd00--7.abc.plex.direct:32400", Local: true},
+			{Address: "[fd00::8]", Port: 32400, URI: "http://[fd00::8]:32400", Local: true},
 		}, want: []string{
 			"Local https://fd00--7.abc.plex.direct:32400", "Local http://[fd00::7]:32400", "Local http://[fd00::8]:32400",
 		}},
 		"duplicates": {connections: []Connection{direct(1), direct(1), {
 			Address: "192.168.1.1", Port: 32400, URI: "http://192.168.1.1:32400/", Local: true,
 		}}, want: []string{"Local https://192-168-1-1.abc.plex.direct:32400", "Local http://192.168.1.1:32400"}},
-		"what is no usable address": {connections: []Connection{
+		"unusable addresses": {connections: []Connection{
 			{Local: true},
 			{Local: true, URI: "ftp://192.168.1.1", Address: "192.168.1.1", Port: 70000},
 			{Local: true, URI: "https://user:password@192.168.1.1:32400"},
@@ -112,6 +112,6 @@ func TestAtMost32CandidatesBestFirst(t *testing.T) {
 	}
 	got := Candidates(s, Preferences{})
 	if len(got) != 32 || got[31].URL != direct(31).URI {
-		t.Errorf("%d candidates, the last %+v", len(got), got[len(got)-1])
+		t.Errorf("got %d candidates, the last %+v; want 32, the last %s", len(got), got[len(got)-1], direct(31).URI)
 	}
 }

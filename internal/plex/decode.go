@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 )
 
-// text is a string, number or bool read as a string; null is "".
+// text decodes a string, number or bool as a string; null is "".
 type text string
 
 func (t *text) UnmarshalJSON(b []byte) error {
@@ -31,7 +31,7 @@ func (t *text) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// flag is a bool that may also come as 0, 1, "0", "1", "true" or "false"; null and "" are false.
+// flag decodes a bool, 0, 1, "0", "1", "true" or "false" as a bool; null and "" are false.
 type flag bool
 
 func (f *flag) UnmarshalJSON(b []byte) error {
@@ -51,7 +51,7 @@ func (f *flag) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// number is an integer that may also come as a string or with a fraction, which is dropped; null and "" are 0.
+// number decodes a number or a string with one as an integer. A fraction is dropped; null and "" are 0.
 type number int
 
 func (n *number) UnmarshalJSON(b []byte) error {
@@ -71,17 +71,17 @@ func (n *number) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// unmarshal decodes JSON that starts with the given bracket. Its errors name what was wanted but quote nothing.
+// unmarshal decodes JSON that starts with the given bracket. Its error quotes nothing of the body.
 func unmarshal(body []byte, bracket byte, into any) error {
 	body = bytes.TrimSpace(body)
 	if len(body) == 0 || body[0] != bracket || json.Unmarshal(body, into) != nil {
-		return errors.New("the answer is not the JSON it should be")
+		return errors.New("the answer is not the expected JSON")
 	}
 	return nil
 }
 
 const (
-	defaultPINLife = 15 * time.Minute // what plex.tv gives a PIN, for an answer that does not say
+	defaultPINLife = 15 * time.Minute // plex.tv's usual life of a PIN, for an answer without one
 	maxPINLife     = 24 * time.Hour
 )
 
@@ -95,7 +95,7 @@ func decodePIN(body []byte) (PIN, error) {
 	if err := unmarshal(body, '{', &wire); err != nil {
 		return PIN{}, err
 	}
-	// The id becomes part of a path and the code of a URL and a message for people.
+	// The id becomes part of a path, the code of a URL and of messages.
 	if !isPlain(string(wire.ID), 64) || !isPlain(string(wire.Code), 64) {
 		return PIN{}, errors.New("the answer holds no usable PIN")
 	}
@@ -104,22 +104,22 @@ func decodePIN(body []byte) (PIN, error) {
 		life = defaultPINLife
 	}
 	pin := PIN{ID: Sensitive(wire.ID), Code: string(wire.Code), ExpiresIn: life}
-	// The QR URL is public; one that carries the id would not be.
+	// The QR URL is shown in public, so it must not contain the id.
 	if qr, err := parseBase(string(wire.QR)); err == nil && !strings.Contains(qr.String(), string(wire.ID)) {
 		pin.QRURL = qr.String()
 	}
 	return pin, nil
 }
 
-// isPlain reports whether s is a word of ASCII letters, digits, '-' and '_' of at most limit bytes.
+// isPlain reports whether s consists of 1 to limit ASCII letters, digits, '-' and '_'.
 func isPlain(s string, limit int) bool {
 	return s != "" && len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	})
 }
 
-// decodeAuthToken reads a poll's authToken and nothing else, so that no other field's drift can hide a token. It is ""
-// while the PIN is pending.
+// decodeAuthToken reads the authToken of a poll and nothing else, so that no change of another field can hide a token.
+// It is "" while the PIN is pending.
 func decodeAuthToken(body []byte) (Sensitive, error) {
 	var wire struct {
 		AuthToken string `json:"authToken"`
@@ -133,7 +133,7 @@ func decodeAuthToken(body []byte) (Sensitive, error) {
 	return Sensitive(wire.AuthToken), nil
 }
 
-// isToken reports whether s can be sent in a header as it is; "" can.
+// isToken reports whether s can be sent unchanged in a header; "" can.
 func isToken(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
@@ -148,7 +148,7 @@ func decodeAccount(body []byte) (Account, error) {
 		return Account{}, err
 	}
 	name := wire.Username
-	if name == "" { // managed users have a title only
+	if name == "" { // a managed user has only a title
 		name = wire.Title
 	}
 	if name == "" && wire.UUID == "" {
@@ -170,7 +170,8 @@ func decodePong(body []byte) error {
 	return nil
 }
 
-// decodeServers reads the servers among the account's devices. Of the others it reads no more than that they are none.
+// decodeServers reads the servers among the account's devices. Of other devices it reads provides only, so that no
+// change of their fields matters.
 func decodeServers(body []byte) ([]Server, error) {
 	var devices []json.RawMessage
 	if err := unmarshal(body, '[', &devices); err != nil {
@@ -208,13 +209,11 @@ func decodeServer(body []byte) (Server, error) {
 		AccessToken      string `json:"accessToken"`
 		HTTPSRequired    flag   `json:"httpsRequired"`
 		Connections      []struct {
-			Protocol text   `json:"protocol"`
-			Address  text   `json:"address"`
-			Port     number `json:"port"`
-			URI      text   `json:"uri"`
-			Local    flag   `json:"local"`
-			Relay    flag   `json:"relay"`
-			IPv6     flag   `json:"IPv6"`
+			Address text   `json:"address"`
+			Port    number `json:"port"`
+			URI     text   `json:"uri"`
+			Local   flag   `json:"local"`
+			Relay   flag   `json:"relay"`
 		} `json:"connections"`
 	}
 	if err := unmarshal(body, '{', &wire); err != nil {
@@ -228,25 +227,25 @@ func decodeServer(body []byte) (Server, error) {
 		MachineIdentifier: string(wire.ClientIdentifier),
 		Version:           clip(string(wire.ProductVersion)),
 		Owned:             bool(wire.Owned),
-		SourceTitle:       clip(string(wire.SourceTitle)),
 		AccessToken:       Sensitive(wire.AccessToken),
 		HTTPSRequired:     bool(wire.HTTPSRequired),
 	}
+	if !server.Owned {
+		server.Owner = clip(string(wire.SourceTitle))
+	}
 	for _, c := range wire.Connections {
 		server.Connections = append(server.Connections, Connection{
-			Protocol: string(c.Protocol),
-			Address:  string(c.Address),
-			Port:     int(c.Port),
-			URI:      string(c.URI),
-			Local:    bool(c.Local),
-			Relay:    bool(c.Relay),
-			IPv6:     bool(c.IPv6),
+			Address: string(c.Address),
+			Port:    int(c.Port),
+			URI:     string(c.URI),
+			Local:   bool(c.Local),
+			Relay:   bool(c.Relay),
 		})
 	}
 	return server, nil
 }
 
-// clip bounds a name or version that will be shown in a status.
+// clip shortens a text that will be shown in a status, between two characters.
 func clip(s string) string {
 	const limit = 255
 	if len(s) <= limit {
@@ -274,7 +273,7 @@ func (e apiErrors) says(message string) bool {
 	return slices.ContainsFunc(e, func(e apiError) bool { return strings.EqualFold(string(e.Message), message) })
 }
 
-// decodeErrors reads plex.tv's error bodies, {"errors":[…]}, {"error":"…"} and <errors>; nil for anything else.
+// decodeErrors reads plex.tv's error bodies: {"errors":[…]}, {"error":"…"} and <errors>. It returns nil for others.
 func decodeErrors(body []byte) apiErrors {
 	var wire struct {
 		Errors apiErrors `json:"errors"`
@@ -299,7 +298,7 @@ func decodeErrors(body []byte) apiErrors {
 	}
 	var errs apiErrors
 	for _, e := range doc.Errors {
-		code, _ := strconv.Atoi(e.Code) // older endpoints give none
+		code, _ := strconv.Atoi(e.Code) // older endpoints send none
 		errs = append(errs, apiError{Code: number(code), Message: text(e.Message + strings.TrimSpace(e.Text))})
 	}
 	return errs

@@ -103,7 +103,7 @@ func TestDecodeAccount(t *testing.T) {
 	} {
 		got, err := decodeAccount([]byte(body))
 		if got != want || (err != nil) != (want == Account{}) {
-			t.Errorf("%s: got %+v, %v", body, got, err)
+			t.Errorf("%s: got %+v, %v, want %+v", body, got, err, want)
 		}
 	}
 }
@@ -118,20 +118,17 @@ func TestDecodeServers(t *testing.T) {
 		Name: "My Plex Server", MachineIdentifier: "server-uuid", Version: "1.43.0.1234", Owned: true,
 		AccessToken: "xXxXxxxx",
 		Connections: []Connection{
-			{
-				Protocol: "https", Address: "192.168.1.100", Port: 32400,
-				URI: "https://192-168-1-100.abc.plex.direct:32400", Local: true,
-			},
-			{Protocol: "https", Address: "plex.example.com", Port: 443, URI: "https://plex.example.com"},
+			{Address: "192.168.1.100", Port: 32400, URI: "https://192-168-1-100.abc.plex.direct:32400", Local: true},
+			{Address: "plex.example.com", Port: 443, URI: "https://plex.example.com"},
 		},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" || got[0].AccessToken.Reveal() != "xXxXxxxx" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if got, err := decodeServers([]byte(` [] `)); err != nil || len(got) != 0 {
-		t.Errorf("an empty list: %v, %v", got, err)
+		t.Errorf("an empty list: got %v, %v, want no servers", got, err)
 	}
-	// A list that is not fully understood must not look like an account with fewer servers.
+	// A list that cannot be read in full must not look like an account with fewer servers.
 	for _, body := range []string{
 		``, `null`, `{}`, `{"error":"x"}`, `<resources/>`, `[null]`, `["server"]`, `[` + serverBody,
 		`[{"provides":{}}]`, `[{"provides":"server"}]`, `[{"provides":"server","clientIdentifier":"a b"}]`,
@@ -142,6 +139,52 @@ func TestDecodeServers(t *testing.T) {
 	} {
 		if got, err := decodeServers([]byte(body)); err == nil {
 			t.Errorf("%s: got %+v, want an error", body, got)
+		}
+	}
+}
+
+func TestOnlyASharedServerHasAnOwner(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		`[{"provides":"server","clientIdentifier":"a","owned":false,"sourceTitle":"bob"}]`:  "bob",
+		`[{"provides":"server","clientIdentifier":"a","owned":"0","sourceTitle":"bob"}]`:    "bob",
+		`[{"provides":"server","clientIdentifier":"a","owned":false,"sourceTitle":null}]`:   "",
+		`[{"provides":"server","clientIdentifier":"a","owned":true,"sourceTitle":"alice"}]`: "",
+		`[{"provides":"server","clientIdentifier":"a","owned":true,"sourceTitle":null}]`:    "",
+	} {
+		if got, err := decodeServers([]byte(body)); err != nil || len(got) != 1 || got[0].Owner != want {
+			t.Errorf("%s: got %+v, %v, want the owner %q", body, got, err, want)
+		}
+	}
+}
+
+func TestAccountMatches(t *testing.T) {
+	t.Parallel()
+	alice := Account{Username: "Alice", UUID: "U-1"}
+	for _, tc := range []struct {
+		account        Account
+		username, uuid string
+		want           bool
+	}{
+		{alice, "", "", true},
+		{alice, "Alice", "", true},
+		{alice, "aLICE", "", true},
+		{alice, "alic", "", false},
+		{alice, "bob", "", false},
+		{alice, "", "U-1", true},
+		{alice, "", "u-1", true},
+		{alice, "", "u-10", false},
+		{alice, "", "Alice", false},
+		{alice, "U-1", "", false},
+		{alice, "alice", "u-1", true},
+		{alice, "alice", "u-2", false},
+		{alice, "bob", "u-1", false},
+		{Account{}, "", "", true},
+		{Account{}, "alice", "", false},
+		{Account{}, "", "u-1", false},
+	} {
+		if got := tc.account.Matches(tc.username, tc.uuid); got != tc.want {
+			t.Errorf("%+v matches username %q and uuid %q: got %t, want %t", tc.account, tc.username, tc.uuid, got, tc.want)
 		}
 	}
 }
@@ -160,7 +203,7 @@ func TestDecodeIdentity(t *testing.T) {
 		``:       {},
 	} {
 		if got, err := decodeIdentity([]byte(body)); got != want || (err != nil) != (want == identity{}) {
-			t.Errorf("%s: got %+v, %v", body, got, err)
+			t.Errorf("%s: got %+v, %v, want %+v", body, got, err, want)
 		}
 	}
 }
@@ -169,11 +212,11 @@ func TestClipKeepsRunesWhole(t *testing.T) {
 	t.Parallel()
 	got := clip(strings.Repeat("ä", 200))
 	if len(got) != 254 || !utf8.ValidString(got) {
-		t.Errorf("got %d bytes, valid: %t", len(got), utf8.ValidString(got))
+		t.Errorf("got %d bytes, valid: %t; want 254, true", len(got), utf8.ValidString(got))
 	}
 }
 
-// fuzz runs a decoder over anything: it must neither panic nor return an error that quotes the body.
+// fuzz checks that a decoder neither panics nor returns an error that quotes the body.
 func fuzz(f *testing.F, decode func(*testing.T, []byte) error, seeds ...string) {
 	for _, seed := range append(seeds, ``, `null`, `{}`, `[]`, `{"errors":[{"code":1001,"message":"m","status":401}]}`,
 		`{"error":"m"}`, `<errors><error code="1001" message="m" status="401"/></errors>`, `<html><body>502</body></html>`) {
@@ -181,7 +224,7 @@ func fuzz(f *testing.F, decode func(*testing.T, []byte) error, seeds ...string) 
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if err := decode(t, body); err != nil && len(err.Error()) > 100 {
-			t.Errorf("the error quotes foreign bytes: %q", err)
+			t.Errorf("the error quotes the body: %q", err)
 		}
 	})
 }
@@ -190,7 +233,7 @@ func FuzzDecodePIN(f *testing.F) {
 	fuzz(f, func(t *testing.T, body []byte) error {
 		pin, err := decodePIN(body)
 		if err == nil && (pin.ExpiresIn <= 0 || pin.ID == "" || pin.Code == "" || strings.Contains(pin.ID.Reveal(), "/")) {
-			t.Errorf("unusable PIN %+v", pin)
+			t.Errorf("got an unusable PIN: %+v", pin)
 		}
 		return err
 	}, pinBody, `{"id":"7","code":"ABCD","expiresIn":"10"}`)
@@ -200,7 +243,7 @@ func FuzzDecodeAuthToken(f *testing.F) {
 	fuzz(f, func(t *testing.T, body []byte) error {
 		token, err := decodeAuthToken(body)
 		if strings.ContainsAny(token.Reveal(), " \r\n\x00") {
-			t.Errorf("a token that is no header value: %q", token.Reveal())
+			t.Errorf("got %q, want a token that a header can hold", token.Reveal())
 		}
 		return err
 	}, pinBody, `{"authToken":"xXxXxxxxXxXxXxXx"}`)
@@ -224,7 +267,7 @@ func FuzzDecodeServers(f *testing.F) {
 			all := Preferences{Locations: []Location{Local, Remote, Relay}}
 			for _, c := range Candidates(s, all) {
 				if u, err := parseBase(c.URL); err != nil || u.String() != c.URL {
-					t.Errorf("candidate %q of %+v", c.URL, s)
+					t.Errorf("got the unusable candidate %q of %+v", c.URL, s)
 				}
 			}
 		}
@@ -237,7 +280,7 @@ func FuzzDecodeErrors(f *testing.F) {
 	fuzz(f, func(t *testing.T, body []byte) error {
 		err := answer{status: 400, body: body}.failure(false, true)
 		if len(err.Error()) > 400 || strings.ContainsAny(err.Error(), "\n\x00") {
-			t.Errorf("not one bounded line: %q", err)
+			t.Errorf("got %q, want one bounded line", err)
 		}
 		return nil
 	}, `{"errors":[{"code":"1020","message":null}]}`, `<errors><error>Invalid token</error></errors>`)

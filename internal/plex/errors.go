@@ -1,6 +1,7 @@
 package plex
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,43 +10,91 @@ import (
 	"time"
 )
 
-// What the caller of a [Client] must do, as errors for errors.Is. A call cancelled by its context returns none of them
-// but an error that is context.Canceled.
+// The errors of a [Client] besides [ThrottledError]. A call that the caller's context cancels returns none of them but
+// an error that is context.Canceled. [Classify] tells them apart.
 var (
-	// ErrPINGone says that the PIN is unknown, expired or of another device: create a new one.
-	ErrPINGone = errors.New("the PIN is gone")
-	// ErrTokenInvalid says that plex.tv proved the token to be invalid: link again.
-	ErrTokenInvalid = errors.New("the token is not valid")
-	// ErrUnavailable says nothing about PIN or token: try again later and discard nothing.
-	ErrUnavailable = errors.New("plex.tv is not available")
-	// ErrBadRequest says that plex.tv understood the request and refuses it: repeating it will not help.
-	ErrBadRequest = errors.New("plex.tv refuses the request")
+	// ErrPINGone means that the PIN is unknown, expired or belongs to another device: create a new one.
+	ErrPINGone = errors.New("the PIN no longer exists")
+	// ErrTokenInvalid means that plex.tv called the token invalid: link again.
+	ErrTokenInvalid = errors.New("the token is no longer valid")
+	// ErrUnavailable proves nothing about the PIN or the token: retry later and discard nothing.
+	ErrUnavailable = errors.New("plex.tv is not responding as expected")
+	// ErrBadRequest means that plex.tv understood the request and rejects it: repeating it will not help.
+	ErrBadRequest = errors.New("plex.tv rejected the request")
 )
 
-// ThrottledError says that plex.tv wants fewer requests from this address: HTTP 429, or the block of an address after
-// failing sign-ins (401 with code 1031). It says nothing about PIN or token.
+// ThrottledError means that plex.tv limits requests from this address: HTTP 429, or the block of an address after too
+// many failed sign-ins (401 with code 1031). It proves nothing about the PIN or the token.
 type ThrottledError struct {
-	RetryAfter time.Duration // as plex.tv said, at most 1 h; 0: it did not say
+	RetryAfter time.Duration // from the Retry-After header, at most 1 h; 0 without one
 }
 
-// Error tells how long to wait, if plex.tv said so.
+// Error includes the time to wait if plex.tv sent one.
 func (e *ThrottledError) Error() string {
 	if e.RetryAfter > 0 {
-		return fmt.Sprintf("plex.tv wants fewer requests for %s", e.RetryAfter)
+		return fmt.Sprintf("plex.tv is rate-limiting requests for %s", e.RetryAfter)
 	}
-	return "plex.tv wants fewer requests"
+	return "plex.tv is rate-limiting requests"
+}
+
+// Class is what the result of a call to plex.tv means to its caller.
+type Class int
+
+// The classes. Only ClassTokenInvalid and ClassPINGone permit giving up a token or a PIN.
+const (
+	ClassOK           Class = iota
+	ClassThrottled          // a [ThrottledError]; see [RetryAfter]
+	ClassTokenInvalid       // ErrTokenInvalid
+	ClassPINGone            // ErrPINGone
+	ClassUnavailable        // ErrUnavailable, and every error that is not known
+	ClassBadRequest         // ErrBadRequest
+	ClassCanceled           // the caller's context was canceled
+)
+
+// String returns the class as a metric label, for example "token_invalid".
+func (c Class) String() string {
+	return [...]string{"ok", "throttled", "token_invalid", "pin_gone", "unavailable", "bad_request", "canceled"}[c]
+}
+
+// Classify returns the class of a call's error; nil is ClassOK.
+func Classify(err error) Class {
+	_, throttled := errors.AsType[*ThrottledError](err)
+	switch {
+	case err == nil:
+		return ClassOK
+	case throttled:
+		return ClassThrottled
+	case errors.Is(err, ErrTokenInvalid):
+		return ClassTokenInvalid
+	case errors.Is(err, ErrPINGone):
+		return ClassPINGone
+	case errors.Is(err, ErrBadRequest):
+		return ClassBadRequest
+	case errors.Is(err, context.Canceled) && !errors.Is(err, ErrUnavailable):
+		return ClassCanceled
+	default:
+		return ClassUnavailable
+	}
+}
+
+// RetryAfter returns how long plex.tv asked to wait; 0 if it did not.
+func RetryAfter(err error) time.Duration {
+	if throttled, ok := errors.AsType[*ThrottledError](err); ok {
+		return throttled.RetryAfter
+	}
+	return 0
 }
 
 // maxRetryAfter bounds Retry-After, so that a mistaken header does not silence the caller for a day.
 const maxRetryAfter = time.Hour
 
-// ParseRetryAfter reads a Retry-After header: seconds, or an HTTP date compared with now. The result is never negative
-// and at most one hour; 0 if the value cannot be read.
-func ParseRetryAfter(value string, now time.Time) time.Duration {
+// parseRetryAfter reads a Retry-After header: seconds, or an HTTP date, which is compared with now. The result is
+// between 0 and maxRetryAfter; 0 for a value that cannot be read.
+func parseRetryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
 	seconds, err := strconv.ParseUint(value, 10, 64)
 	if err == nil || errors.Is(err, strconv.ErrRange) {
-		// ParseUint returns the largest number with ErrRange.
+		// With ErrRange, ParseUint returns the largest number.
 		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
 	}
 	at, err := http.ParseTime(value)
@@ -62,22 +111,21 @@ const (
 	codeAddressBlocked = 1031
 )
 
-// failure derives from an answer that is not the wanted one what the caller must do. Statuses whose meaning would make
-// the caller give something up count only with a well-formed error body: a page of some proxy on the way proves nothing.
+// failure returns the error for an unsuccessful answer. A status that would make the caller give up a token or a PIN
+// counts only with plex.tv's own error body: the page of a proxy proves nothing.
 func (a answer) failure(polling, withToken bool) error {
 	api := decodeErrors(a.body)
 	switch status := a.status; {
 	case status == http.StatusTooManyRequests, status == http.StatusUnauthorized && api.has(codeAddressBlocked):
-		return &ThrottledError{RetryAfter: ParseRetryAfter(a.header.Get("Retry-After"), a.time())}
+		return &ThrottledError{RetryAfter: parseRetryAfter(a.header.Get("Retry-After"), a.time())}
 	case withToken && status == http.StatusUnauthorized && api.has(codeTokenInvalid),
 		withToken && status == http.StatusUnprocessableEntity && api.says("Invalid token"):
 		return ErrTokenInvalid
-	case polling && status == http.StatusNotFound && api.has(codePINNotFound),
-		polling && status == http.StatusGone && (len(api) > 0 || len(a.body) == 0):
+	case polling && status == http.StatusNotFound && api.has(codePINNotFound):
 		return ErrPINGone
 	case status == http.StatusUnauthorized, polling && status == http.StatusNotFound, len(api) == 0:
 		return fmt.Errorf("%w: HTTP %d", ErrUnavailable, status)
-	case status == http.StatusRequestTimeout, status == 498 /* a signed token has expired; we use none */ :
+	case status == http.StatusRequestTimeout, status == 498 /* an expired JWT, and we use none */ :
 		return fmt.Errorf("%w: HTTP %d", ErrUnavailable, status)
 	case status >= 400 && status < 500:
 		return fmt.Errorf("%w: HTTP %d: %s", ErrBadRequest, status, a.clean(string(api[0].Message)))

@@ -1,7 +1,9 @@
 package plex
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ func TestFailureByStatusAndCode(t *testing.T) {
 		invalid = `{"errors":[{"code":1001,"message":"User could not be authenticated","status":401}]}`
 		blocked = `{"errors":[{"code":1031,"message":"Too many failed sign-ins"}]}`
 		gone    = `{"errors":[{"code":1020,"message":"Code not found or expired","status":404}]}`
+		missing = `{"errors":[{"code":1002,"message":"Resource not found","status":404}]}`
 		html    = `<html><head><title>Oops</title></head><body>1001</body></html>`
 	)
 	const poll, token = 1, 2
@@ -42,8 +45,13 @@ func TestFailureByStatusAndCode(t *testing.T) {
 		"404 HTML on a poll":          {404, html, poll, ErrUnavailable},
 		"404 without code on a poll":  {404, `{"error":"not found"}`, poll, ErrUnavailable},
 		"404 empty on a poll":         {404, ``, poll, ErrUnavailable},
-		"410 on a poll":               {410, ``, poll, ErrPINGone},
+		"404/1002 on a poll":          {404, missing, poll, ErrUnavailable},
+		"404/1002 elsewhere":          {404, missing, token, ErrBadRequest},
+		"404 empty elsewhere":         {404, ``, token, ErrUnavailable},
+		"400/1020 on a poll":          {400, gone, poll, ErrBadRequest},
+		"410 on a poll":               {410, ``, poll, ErrUnavailable},
 		"410 HTML on a poll":          {410, html, poll, ErrUnavailable},
+		"410/1020 on a poll":          {410, gone, poll, ErrBadRequest},
 		"408":                         {408, `{"error":"slow"}`, token, ErrUnavailable},
 		"422 Invalid token":           {422, `{"errors":[{"code":1,"message":"Invalid token"}]}`, token, ErrTokenInvalid},
 		"422 old XML":                 {422, `<errors><error>Invalid token</error></errors>`, token, ErrTokenInvalid},
@@ -62,7 +70,7 @@ func TestFailureByStatusAndCode(t *testing.T) {
 			err := answer{status: tc.status, body: []byte(tc.body)}.failure(tc.call == poll, tc.call == token)
 			if _, ok := errors.AsType[*ThrottledError](tc.want); ok {
 				if throttled, ok := errors.AsType[*ThrottledError](err); !ok || throttled.RetryAfter != 0 {
-					t.Errorf("got %v, want throttled", err)
+					t.Errorf("got %v, want a ThrottledError without RetryAfter", err)
 				}
 			} else if !errors.Is(err, tc.want) {
 				t.Errorf("got %v, want %v", err, tc.want)
@@ -97,6 +105,36 @@ func TestRetryAfterDateIsComparedWithTheSendersClock(t *testing.T) {
 	}
 }
 
+func TestClassify(t *testing.T) {
+	t.Parallel()
+	wrapped := func(err error) error { return fmt.Errorf("ping: %w", err) }
+	for name, tc := range map[string]struct {
+		err        error
+		want       Class
+		label      string
+		retryAfter time.Duration
+	}{
+		"nil":                        {nil, ClassOK, "ok", 0},
+		"throttled":                  {wrapped(&ThrottledError{}), ClassThrottled, "throttled", 0},
+		"throttled with Retry-After": {wrapped(&ThrottledError{RetryAfter: 7 * time.Second}), ClassThrottled, "throttled", 7 * time.Second},
+		"token invalid":              {wrapped(ErrTokenInvalid), ClassTokenInvalid, "token_invalid", 0},
+		"PIN gone":                   {wrapped(ErrPINGone), ClassPINGone, "pin_gone", 0},
+		"unavailable":                {wrapped(ErrUnavailable), ClassUnavailable, "unavailable", 0},
+		"bad request":                {wrapped(ErrBadRequest), ClassBadRequest, "bad_request", 0},
+		"canceled":                   {wrapped(context.Canceled), ClassCanceled, "canceled", 0},
+		"canceled by the transport":  {wrapped(fmt.Errorf("%w: %w", ErrUnavailable, context.Canceled)), ClassUnavailable, "unavailable", 0},
+		"out of time":                {wrapped(context.DeadlineExceeded), ClassUnavailable, "unavailable", 0},
+		"unknown":                    {errors.New("unknown"), ClassUnavailable, "unavailable", 0},
+	} {
+		if got := Classify(tc.err); got != tc.want || got.String() != tc.label {
+			t.Errorf("%s: got class %d, %q; want %d, %q", name, got, got, tc.want, tc.label)
+		}
+		if got := RetryAfter(tc.err); got != tc.retryAfter {
+			t.Errorf("%s: got Retry-After %s, want %s", name, got, tc.retryAfter)
+		}
+	}
+}
+
 func TestParseRetryAfter(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2025, 3, 7, 5, 39, 0, 0, time.UTC)
@@ -114,8 +152,8 @@ func TestParseRetryAfter(t *testing.T) {
 		"Fri, 07 Mar 2325 05:00:00 GMT":  time.Hour,
 		"Fri, 07 Mar 9999 05:00:00 GMT":  time.Hour,
 	} {
-		if got := ParseRetryAfter(value, now); got != want {
-			t.Errorf("ParseRetryAfter(%q) = %s, want %s", value, got, want)
+		if got := parseRetryAfter(value, now); got != want {
+			t.Errorf("parseRetryAfter(%q) = %s, want %s", value, got, want)
 		}
 	}
 }
@@ -125,8 +163,8 @@ func FuzzRetryAfter(f *testing.F) {
 		f.Add(seed, int64(1741325940))
 	}
 	f.Fuzz(func(t *testing.T, value string, now int64) {
-		if d := ParseRetryAfter(value, time.Unix(now, 0)); d < 0 || d > time.Hour {
-			t.Errorf("ParseRetryAfter(%q) = %s", value, d)
+		if d := parseRetryAfter(value, time.Unix(now, 0)); d < 0 || d > time.Hour {
+			t.Errorf("parseRetryAfter(%q) = %s, want 0 to 1 h", value, d)
 		}
 	})
 }

@@ -11,22 +11,22 @@ import (
 	"unicode"
 )
 
-// maxBody is far beyond any answer of plex.tv that we ask for (an account with 100 devices: about 200 kB).
+// maxBody is far larger than any usual answer of plex.tv: the list of 100 devices takes about 200 kB.
 const maxBody = 1 << 20
 
-// requestKey finds, in the context of a dial, that of the request it is for.
+// requestKey is the key of a request's own context in the context of its dial.
 type requestKey struct{}
 
-// answer is a complete answer with the secrets that were sent to get it.
+// answer is the answer to a request.
 type answer struct {
 	status  int
 	header  http.Header
 	body    []byte
-	secrets []Sensitive
+	secrets []Sensitive // that were sent with the request
 }
 
-// exchange sends one request and reads its whole answer. It asks the RoundTripper itself: http.Client would follow
-// redirects and put the URL, and with it the PIN id, into its errors.
+// exchange sends one request and reads its whole answer. It calls the RoundTripper directly: http.Client would follow
+// redirects and put the URL, which contains the PIN id, into its errors.
 func exchange(rt http.RoundTripper, req *http.Request, secrets ...Sensitive) (answer, error) {
 	req.Header.Set("Accept", "application/json")
 	a := answer{secrets: secrets}
@@ -46,7 +46,7 @@ func exchange(rt http.RoundTripper, req *http.Request, secrets ...Sensitive) (an
 	return a, nil
 }
 
-// time is the sender's: what a Retry-After date has to be compared with if our clock is wrong.
+// time returns the sender's time, with which a date in Retry-After is compared: our own clock may be wrong.
 func (a answer) time() time.Time {
 	if t, err := http.ParseTime(a.header.Get("Date")); err == nil {
 		return t
@@ -54,24 +54,29 @@ func (a answer) time() time.Time {
 	return time.Now()
 }
 
-// clean makes foreign text fit for an error: without the secrets we sent, on one line, bounded.
+// clean returns foreign text in a form that an error may contain: bounded, on one line, without the secrets of the
+// request.
 func (a answer) clean(s string) string {
 	for _, secret := range a.secrets {
 		if secret != "" {
 			s = strings.ReplaceAll(s, secret.Reveal(), redacted)
 		}
 	}
-	s = strings.Map(func(r rune) rune {
+	return clip(oneLine(s))
+}
+
+// oneLine replaces everything that is not printable, such as line breaks, with spaces.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return ' '
 	}, s)
-	return clip(s)
 }
 
-// cleanError keeps an error whose text is fit to be shown. Others, such as "malformed HTTP response" followed by what
-// an echoing server sent back, become plain text.
+// cleanError returns the error as it is if its text can be shown. Otherwise it returns a cleaned text only: for example,
+// "malformed HTTP response" is followed by what a server sent, which may echo a secret.
 func (a answer) cleanError(err error) error {
 	if text := a.clean(err.Error()); text != err.Error() {
 		return errors.New(text)

@@ -9,11 +9,11 @@ import (
 	"syscall"
 )
 
-// ErrDenied says that a name or an address led into a network that must not be dialled.
-var ErrDenied = errors.New("the address is in a denied network")
+// errDenied means that a name or an address leads into a network that must not be dialed.
+var errDenied = errors.New("the address is in a denied network")
 
-// DefaultDeny lists networks where no media server can be but something else may listen: the machine itself, cloud
-// metadata services, routers. IPv6 addresses that embed an IPv4 address are matched as that address too.
+// DefaultDeny lists networks that contain no media server but may contain something else that listens: the machine
+// itself, cloud metadata services, routers. An IPv6 address that embeds an IPv4 address is matched as that address too.
 var DefaultDeny = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),          // unspecified: this machine
 	netip.MustParsePrefix("127.0.0.0/8"),        // loopback
@@ -27,8 +27,8 @@ var DefaultDeny = []netip.Prefix{
 	netip.MustParsePrefix("fd00:ec2::254/128"),  // the metadata service of AWS
 }
 
-// denying makes a dialer's ControlContext, which sees every address after name resolution and right before it is
-// dialled: neither DNS rebinding nor a redirect gets round it.
+// denying returns a dialer's ControlContext. It sees every address after name resolution and right before it is dialed,
+// so neither DNS rebinding nor a redirect can bypass it.
 func denying(deny []netip.Prefix) func(context.Context, string, string, syscall.RawConn) error {
 	deny = slices.Clone(deny)
 	for i, p := range deny {
@@ -37,13 +37,13 @@ func denying(deny []netip.Prefix) func(context.Context, string, string, syscall.
 		}
 	}
 	return func(_ context.Context, _, address string, _ syscall.RawConn) error {
-		dialled, err := netip.ParseAddrPort(address)
+		dialed, err := netip.ParseAddrPort(address)
 		if err != nil {
-			return fmt.Errorf("%w: it cannot be read", ErrDenied)
+			return fmt.Errorf("%w: it cannot be parsed", errDenied)
 		}
-		for _, addr := range meanings(dialled.Addr()) {
+		for _, addr := range meanings(dialed.Addr()) {
 			if slices.ContainsFunc(deny, func(p netip.Prefix) bool { return p.Contains(addr) }) {
-				return ErrDenied
+				return errDenied
 			}
 		}
 		return nil
@@ -56,7 +56,7 @@ var (
 	compatible = netip.MustParsePrefix("::/96")        // RFC 4291, deprecated
 )
 
-// meanings are the addresses that one dialled address stands for: itself and the IPv4 address embedded in it.
+// meanings returns the addresses that a dialed address may lead to: itself and the IPv4 address embedded in it.
 func meanings(addr netip.Addr) []netip.Addr {
 	addr = addr.Unmap().WithZone("") // a prefix contains no address with a zone
 	all := []netip.Addr{addr}

@@ -29,16 +29,16 @@ func TestDeniedAddresses(t *testing.T) {
 		"203.0.113.7:32400": false, "[2001:db8::1]:32400": false, "[64:ff9b::c0a8:101]:80": false,
 		"[2002:c0a8:101::1]:80": false,
 	} {
-		if err := control(t.Context(), "tcp", address, nil); errors.Is(err, ErrDenied) != denied {
+		if err := control(t.Context(), "tcp", address, nil); errors.Is(err, errDenied) != denied {
 			t.Errorf("%s: %v, want denied: %t", address, err, denied)
 		}
 	}
 	if err := denying(nil)(t.Context(), "tcp", "127.0.0.1:80", nil); err != nil {
-		t.Errorf("nothing is denied, but: %v", err)
+		t.Errorf("without denied networks: got %v, want no error", err)
 	}
 }
 
-// The name leads elsewhere at first, so that a check of the name before the request would pass.
+// The name resolves to another address first, so that a check of the name before the request would pass.
 func TestGuardSeesTheAddressAfterNameResolution(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
@@ -50,7 +50,7 @@ func TestGuardSeesTheAddressAfterNameResolution(t *testing.T) {
 	}
 	resolver := rebindingDNS(t, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("127.0.0.1"))
 	if before, err := resolver.LookupNetIP(t.Context(), "ip4", "plex.example.com"); err != nil || before[0].IsLoopback() {
-		t.Fatalf("the first look-up: %v, %v", before, err)
+		t.Fatalf("the first look-up: got %v, %v, want no loopback address", before, err)
 	}
 	dial := func(deny []netip.Prefix) http.RoundTripper {
 		return NewTransport(TransportOptions{
@@ -58,15 +58,15 @@ func TestGuardSeesTheAddressAfterNameResolution(t *testing.T) {
 		})
 	}
 	candidates := []Candidate{{URL: "http://plex.example.com:" + port}}
-	guarded := Prober{Transport: dial(DefaultDeny), Timeout: 5 * time.Second}
+	guarded := Prober{Transport: dial(DefaultDeny), timeout: 5 * time.Second}
 	got := guarded.Prove(t.Context(), Device{}, Server{MachineIdentifier: "m"}, candidates).Outcomes[0]
-	if got.Verdict != Unreachable || !errors.Is(got.Err, ErrDenied) || requests.Load() != 0 {
-		t.Errorf("%s: %v, %d requests got through", got.Verdict, got.Err, requests.Load())
+	if got.Verdict != Unreachable || !errors.Is(got.Err, errDenied) || requests.Load() != 0 {
+		t.Errorf("got %s, %v, %d requests; want %s, %v, none", got.Verdict, got.Err, requests.Load(), Unreachable, errDenied)
 	}
 	open := Prober{Transport: dial(nil)}
 	open.Prove(t.Context(), Device{}, Server{MachineIdentifier: "m"}, candidates)
 	if requests.Load() != 1 {
-		t.Error("without the guard the name does not lead inside: the test shows nothing")
+		t.Errorf("without the guard: got %d requests, want 1, or the test proves nothing", requests.Load())
 	}
 }
 
@@ -80,14 +80,14 @@ func TestNewTransportAndTheZeroProberAreGuarded(t *testing.T) {
 			"NewTransport": {Transport: NewTransport(TransportOptions{Deny: DefaultDeny})},
 		} {
 			got := p.Prove(t.Context(), Device{}, Server{MachineIdentifier: "m"}, []Candidate{{URL: url}}).Outcomes[0]
-			if got.Verdict != Unreachable || !errors.Is(got.Err, ErrDenied) {
-				t.Errorf("%s at %s: %s, %v", name, url, got.Verdict, got.Err)
+			if got.Verdict != Unreachable || !errors.Is(got.Err, errDenied) {
+				t.Errorf("%s at %s: got %s, %v; want %s, %v", name, url, got.Verdict, got.Err, Unreachable, errDenied)
 			}
 		}
 	}
 }
 
-// rebindingDNS answers the first query for an IPv4 address with one address and all others with another.
+// rebindingDNS returns a resolver that answers the first query for an IPv4 address with first and all later ones with then.
 func rebindingDNS(t *testing.T, first, then netip.Addr) *net.Resolver {
 	t.Helper()
 	server, err := net.ListenPacket("udp", "127.0.0.1:0")

@@ -13,16 +13,16 @@ var (
 	errRefused = errors.New("it refuses the token")
 )
 
-// identity is what a media server tells anybody about itself.
+// identity is what a media server tells about itself without a token.
 type identity struct {
 	machineIdentifier string
 	version           string
 }
 
-// identify asks who answers at the URL. It sends neither the token nor anything of the device: nobody knows yet who
-// will read it.
-func (p *Prober) identify(ctx context.Context, base string) (identity, error) {
-	a, err := p.ask(ctx, base, "/identity", Device{}, "")
+// identify returns the identity of the server at the URL. It sends nothing that identifies the device: the server is not
+// proven yet.
+func (p *Prober) identify(ctx context.Context, d Device, base string) (identity, error) {
+	a, err := p.ask(ctx, base, "/identity", d, "")
 	switch {
 	case err != nil:
 		return identity{}, err
@@ -34,10 +34,10 @@ func (p *Prober) identify(ctx context.Context, base string) (identity, error) {
 	return decodeIdentity(a.body)
 }
 
-// checkToken asks the server, which has to be identified already, whether it accepts the token.
+// checkToken returns nil if the server at the URL, whose identity must be known already, accepts the token.
 func (p *Prober) checkToken(ctx context.Context, d Device, base string, token Sensitive) error {
 	if token == "" {
-		return fmt.Errorf("%w: there is none for it", errRefused)
+		return fmt.Errorf("%w: plex.tv sent none for it", errRefused)
 	}
 	a, err := p.ask(ctx, base, "/library/sections", d, token)
 	switch {
@@ -51,18 +51,19 @@ func (p *Prober) checkToken(ctx context.Context, d Device, base string, token Se
 	return nil
 }
 
-// ask makes one request to a media server. The device is named only together with a token.
+// ask sends one request to a media server. It describes the device only together with a token.
 func (p *Prober) ask(ctx context.Context, base, path string, d Device, token Sensitive) (answer, error) {
 	u, err := parseBase(base)
 	if err != nil {
 		return answer{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.timeout())
+	ctx, cancel := context.WithTimeout(ctx, p.requestTimeout())
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String()+path, nil)
 	if err != nil {
 		return answer{}, err
 	}
+	req.Header.Set("User-Agent", d.userAgent())
 	if token != "" {
 		d.describe(req.Header)
 		req.Header.Set("X-Plex-Token", token.Reveal())
@@ -70,7 +71,7 @@ func (p *Prober) ask(ctx context.Context, base, path string, d Device, token Sen
 	return exchange(p.transport(), req, d.ClientIdentifier, token)
 }
 
-// decodeIdentity reads the JSON or XML form of /identity.
+// decodeIdentity reads the JSON or the XML form of /identity.
 func decodeIdentity(body []byte) (identity, error) {
 	var wire struct {
 		MediaContainer struct {

@@ -8,36 +8,37 @@ import (
 	"time"
 )
 
-// Verdict is what became of a candidate, as coarse as a status may say it.
+// Verdict is the result of probing a candidate. It is coarse, because it is shown in a status.
 type Verdict string
 
 // The verdicts.
 const (
 	Proven        Verdict = "proven"            // the server answers there and accepts its token
-	Unreachable   Verdict = "unreachable"       // nothing usable answers in time
-	NotThisServer Verdict = "is another server" // something else answers
-	TokenRefused  Verdict = "refused the token" // the server answers there, but not with this token
-	NotAwaited    Verdict = "not awaited"       // a better one was proven first, or the context ended
+	Unreachable   Verdict = "unreachable"       // no usable answer in time
+	NotThisServer Verdict = "is another server" // something else answers there
+	TokenRefused  Verdict = "refused the token" // the server answers there but does not accept its token
+	NotAwaited    Verdict = "not awaited"       // a better candidate was proven first, or the context ended
 )
 
-// Outcome tells what became of a candidate.
+// Outcome is the result of probing one candidate.
 type Outcome struct {
 	Candidate Candidate
 	Verdict   Verdict
-	Err       error // the detail, for the log only: it would make a status a port scanner
+	Err       error // the detail, for the log only: in a status it would make a port scanner
 }
 
 // Proof is the result of [Prober.Prove].
 type Proof struct {
-	Chosen   *Candidate // the best-ranked proven one; nil: none is
-	Version  string     // of the server at Chosen, as it says itself
-	Outcomes []Outcome  // one for each candidate, in their order
+	Chosen   *Candidate // the best proven one; nil if none is proven
+	Version  string     // of the server at Chosen, from its own answer
+	Outcomes []Outcome  // one for each candidate, in the same order
 }
 
-// Prober finds out at which addresses a server really answers. The zero value is ready to use.
+// Prober proves at which addresses a server answers. The zero value is ready to use.
 type Prober struct {
 	Transport http.RoundTripper // default NewTransport(TransportOptions{Deny: DefaultDeny})
-	Timeout   time.Duration     // of one request to one candidate; default 3 s
+
+	timeout time.Duration // of one request to one candidate; default 3 s
 }
 
 var guarded = sync.OnceValue(func() *http.Transport { return NewTransport(TransportOptions{Deny: DefaultDeny}) })
@@ -49,20 +50,20 @@ func (p *Prober) transport() http.RoundTripper {
 	return guarded()
 }
 
-func (p *Prober) timeout() time.Duration {
-	if p.Timeout > 0 {
-		return p.Timeout
+func (p *Prober) requestTimeout() time.Duration {
+	if p.timeout > 0 {
+		return p.timeout
 	}
 	return 3 * time.Second
 }
 
-// Prove asks at all candidates at once who answers there, without the token; where it is the server it sends the
-// server's token, in a header, and wants 200. It chooses the first in the order given that passes and waits for no
-// worse one. All requests have ended when it returns.
+// Prove requests the identity at all candidates at once, without a token. Where the server itself answers, it sends the
+// server's token in a header and expects status 200. It chooses the first candidate, in the order given, that passes,
+// and does not wait for worse ones. All requests have ended when it returns.
 //
-// A candidate gets the token only once all better ones have failed, so that it does not travel over http while https
-// is about to be proven. It waits for that no longer than one time-out, so that a server whose library hangs
-// costs three time-outs and not one for each of its addresses.
+// A candidate gets the token only after all better ones have failed, so that the token is not sent over http while https
+// is about to be proven. It waits for them no longer than one time-out, so a server whose library hangs costs three
+// time-outs, not one for each of its addresses.
 func (p *Prober) Prove(ctx context.Context, d Device, s Server, candidates []Candidate) Proof {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -92,28 +93,28 @@ func (p *Prober) Prove(ctx context.Context, d Device, s Server, candidates []Can
 	return proof
 }
 
-// probe is one candidate's; what it found is there once settled is closed.
+// probe is the probe of one candidate. Its other fields are set when settled is closed.
 type probe struct {
 	Outcome
 	version string
 	settled chan struct{}
 }
 
-// probe makes both requests to one candidate and returns the server's version.
+// probe sends both requests to one candidate and returns the server's version.
 func (p *Prober) probe(ctx context.Context, d Device, s Server, c Candidate, better []*probe) (string, error) {
-	id, err := p.identify(ctx, c.URL)
+	id, err := p.identify(ctx, d, c.URL)
 	if err != nil {
 		return "", err
 	}
 	if id.machineIdentifier != s.MachineIdentifier {
 		return "", errOther
 	}
-	patience := time.NewTimer(p.timeout())
+	patience := time.NewTimer(p.requestTimeout())
 	defer patience.Stop()
 	for _, b := range better {
 		select {
 		case <-b.settled:
-			if b.Verdict == Proven { // then Prove is about to stop us
+			if b.Verdict == Proven { // Prove is about to stop this probe
 				<-ctx.Done()
 				return "", ctx.Err()
 			}

@@ -16,7 +16,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// home is an account with one linked device, and a LAN in which its servers stand.
+// home is an account with one device, and a LAN with its servers.
 type home struct {
 	sim    *plextest.Simulator
 	owner  *plextest.Account
@@ -25,7 +25,7 @@ type home struct {
 	device Device
 	token  Sensitive
 	prober Prober
-	dials  atomic.Int32 // that have not ended
+	dials  atomic.Int32 // those that have not ended
 }
 
 const testTimeout = 800 * time.Millisecond
@@ -49,7 +49,7 @@ func newHome(t *testing.T) *home {
 			return h.lan.DialContext(ctx, network, addr)
 		}})
 	t.Cleanup(transport.CloseIdleConnections)
-	h.prober = Prober{Transport: transport, Timeout: testTimeout}
+	h.prober = Prober{Transport: transport, timeout: testTimeout}
 	return h
 }
 
@@ -64,11 +64,11 @@ func (h *home) link(t *testing.T, a *plextest.Account) {
 		t.Fatal(err)
 	}
 	if h.token, err = h.client.CheckPIN(t.Context(), h.device, pin.ID); err != nil || h.token == "" {
-		t.Fatalf("linked, but token present: %t, %v", h.token != "", err)
+		t.Fatalf("token after linking: got %t, %v, want one", h.token != "", err)
 	}
 }
 
-// prove links, lists, and proves the first server of the list.
+// prove links the device, lists the servers and proves the first one. It also returns how long the proof took.
 func (h *home) prove(t *testing.T, p Preferences) (Proof, time.Duration) {
 	t.Helper()
 	h.link(t, h.owner)
@@ -81,14 +81,14 @@ func (h *home) prove(t *testing.T, p Preferences) (Proof, time.Duration) {
 	took := time.Since(start)
 	for deadline := time.Now().Add(5 * time.Second); h.dials.Load() > 0; {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d dials are left behind", h.dials.Load())
+			t.Fatalf("got %d dials that have not ended, want none", h.dials.Load())
 		}
 		time.Sleep(time.Millisecond)
 	}
 	return proof, took
 }
 
-// verdicts lists what became of each candidate, for a diff.
+// verdicts returns the candidates with their verdicts, for a diff.
 func verdicts(p Proof) []string {
 	var all []string
 	for _, o := range p.Outcomes {
@@ -97,8 +97,8 @@ func verdicts(p Proof) []string {
 	return all
 }
 
-// tokenWasSentTo lists the servers that got a request with any token, and fails if a token or a client identifier
-// came anywhere but in the headers of a request for the library.
+// tokenWasSentTo returns the servers that received a token. It fails the test if a token or a client identifier was sent
+// anywhere but in the headers of a request for the library.
 func (h *home) tokenWasSentTo(t *testing.T) []string {
 	t.Helper()
 	var names []string
@@ -107,7 +107,7 @@ func (h *home) tokenWasSentTo(t *testing.T) []string {
 			continue
 		}
 		if strings.Contains(r.URL, "?") || (r.Endpoint != plextest.Sections && (r.Token != "" || r.ClientIdentifier != "")) {
-			t.Errorf("%s %s got a secret it needs not", r.Server, r.Endpoint)
+			t.Errorf("%s %s received a secret, want none", r.Server, r.Endpoint)
 		}
 		if r.Token != "" {
 			names = append(names, r.Server)
@@ -130,14 +130,14 @@ func TestDeadAddressesCostOneTimeOut(t *testing.T) {
 
 	proof, took := h.prove(t, Preferences{})
 	if proof.Chosen == nil || proof.Chosen.URL != "http://192.168.1.100:32400" || proof.Version != "1.43.0.1234" {
-		t.Errorf("chosen: %+v, version %q, %q", proof.Chosen, proof.Version, verdicts(proof))
+		t.Errorf("got %+v, version %q, %q; want the last candidate", proof.Chosen, proof.Version, verdicts(proof))
 	}
 	if len(proof.Outcomes) != 16 || took < testTimeout || took > 3*testTimeout {
-		t.Errorf("%d candidates took %s, one time-out is %s", len(proof.Outcomes), took, testTimeout)
+		t.Errorf("got %d candidates in %s, want 16 in about %s", len(proof.Outcomes), took, testTimeout)
 	}
 }
 
-func TestAWorseCandidateIsNotWaitedForAndGetsNoToken(t *testing.T) {
+func TestWorseCandidatesAreNotAwaitedAndGetNoToken(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	m := h.sim.AddServer(plextest.Server{Name: "Home", Owner: h.owner})
@@ -148,7 +148,7 @@ func TestAWorseCandidateIsNotWaitedForAndGetsNoToken(t *testing.T) {
 
 	proof, took := h.prove(t, Preferences{})
 	if proof.Chosen == nil || proof.Chosen.URL != "http://192.168.1.100:32400" || took > testTimeout {
-		t.Errorf("chosen: %+v after %s", proof.Chosen, took)
+		t.Errorf("got %+v after %s, want the first candidate within %s", proof.Chosen, took, testTimeout)
 	}
 	want := []string{
 		"http://192.168.1.100:32400 proven", "http://192.168.1.101:32400 not awaited",
@@ -158,12 +158,12 @@ func TestAWorseCandidateIsNotWaitedForAndGetsNoToken(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if n := h.sim.Count(plextest.Sections); n != 1 {
-		t.Errorf("the token was sent %d times", n)
+		t.Errorf("the token was sent %d times, want once", n)
 	}
 }
 
-// A container bridge that nobody answers at, an overlay address where another machine stands, a plex.direct name behind
-// DNS-rebinding protection, and the true address.
+// The candidates are a container bridge without an answer, an overlay address of another machine, a plex.direct name
+// behind DNS-rebinding protection, and the right address.
 func TestNoTokenGoesToAnUnprovenAddress(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
@@ -174,7 +174,7 @@ func TestNoTokenGoesToAnUnprovenAddress(t *testing.T) {
 		plextest.LocalConnection("https://"+m.DirectName("192.168.1.100")+":32400"))
 	h.lan.Listeners["10.42.0.1:32400"] = other.Addr
 	h.lan.Listeners["192.168.1.100:32400"] = m.Addr
-	h.prober.Timeout = 0 // the real 3 s
+	h.prober.timeout = 0 // the product's 3 s
 
 	proof, took := h.prove(t, Preferences{})
 	want := []string{
@@ -185,10 +185,10 @@ func TestNoTokenGoesToAnUnprovenAddress(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if proof.Chosen == nil || took > 4*time.Second {
-		t.Errorf("chosen: %+v after %s", proof.Chosen, took)
+		t.Errorf("got %+v after %s, want one within 4 s", proof.Chosen, took)
 	}
 	if got := h.tokenWasSentTo(t); !slices.Equal(got, []string{"Home"}) {
-		t.Errorf("the token was sent to %q", got)
+		t.Errorf("the token was sent to %q, want Home only", got)
 	}
 }
 
@@ -204,11 +204,11 @@ func TestHTTPSIsProvenBeforeHTTP(t *testing.T) {
 
 	proof, _ := h.prove(t, Preferences{})
 	if proof.Chosen == nil || proof.Chosen.URL != "https://"+name+":32400/plex" {
-		t.Errorf("chosen: %+v, %q", proof.Chosen, verdicts(proof))
+		t.Errorf("got %+v, %q; want the https candidate", proof.Chosen, verdicts(proof))
 	}
 	proof, _ = h.prove(t, Preferences{Schemes: []string{"http"}})
 	if proof.Chosen == nil || proof.Chosen.URL != "http://[fd00::7]:32400/plex" {
-		t.Errorf("chosen: %+v, %q", proof.Chosen, verdicts(proof))
+		t.Errorf("with http only: got %+v, %q; want the http candidate", proof.Chosen, verdicts(proof))
 	}
 }
 
@@ -254,38 +254,38 @@ func TestVerdicts(t *testing.T) {
 			s := Server{MachineIdentifier: "m-home", AccessToken: h.token}
 			proof := h.prober.Prove(t.Context(), h.device, s, []Candidate{{URL: m.URL}})
 			if got := proof.Outcomes[0]; got.Verdict != tc.want || (got.Verdict == Proven) != (got.Err == nil) {
-				t.Errorf("%s (%v), want %s", got.Verdict, got.Err, tc.want)
+				t.Errorf("got %s (%v), want %s", got.Verdict, got.Err, tc.want)
 			}
 			if slices.Contains(h.tokenWasSentTo(t), "Thief") {
-				t.Error("a redirect was followed with the token")
+				t.Error("the token was sent to the target of a redirect")
 			}
 		})
 	}
 }
 
-func TestASharedServerTakesItsOwnTokenOnly(t *testing.T) {
+func TestSharedServerAcceptsOnlyItsOwnToken(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	friend := h.sim.AddAccount("bob")
 	m := h.sim.AddServer(plextest.Server{Name: "Home", Owner: h.owner, SharedWith: []*plextest.Account{friend}})
 	h.link(t, friend)
 	servers, err := h.client.Resources(t.Context(), h.device, h.token)
-	if err != nil || len(servers) != 1 || servers[0].Owned || servers[0].AccessToken == h.token || servers[0].SourceTitle != "alice" {
-		t.Fatalf("%+v, %v", servers, err)
+	if err != nil || len(servers) != 1 || servers[0].Owned || servers[0].AccessToken == h.token || servers[0].Owner != "alice" {
+		t.Fatalf("got %+v, %v; want one server, shared by alice, with a token of its own", servers, err)
 	}
 	at := []Candidate{{URL: m.URL}}
 	if got := h.prober.Prove(t.Context(), h.device, servers[0], at).Outcomes[0]; got.Verdict != Proven {
-		t.Errorf("with its own token: %s, %v", got.Verdict, got.Err)
+		t.Errorf("with its own token: got %s, %v; want %s", got.Verdict, got.Err, Proven)
 	}
 	for _, token := range []Sensitive{h.token, ""} {
 		servers[0].AccessToken = token
 		if got := h.prober.Prove(t.Context(), h.device, servers[0], at).Outcomes[0]; got.Verdict != TokenRefused {
-			t.Errorf("with another token: %s, %v", got.Verdict, got.Err)
+			t.Errorf("with another token: got %s, %v; want %s", got.Verdict, got.Err, TokenRefused)
 		}
 	}
 }
 
-func TestAHangingLibraryCostsThreeTimeOutsAtMost(t *testing.T) {
+func TestHangingLibraryCostsAtMostThreeTimeOuts(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	m := h.sim.AddServer(plextest.Server{Name: "Home", Owner: h.owner})
@@ -299,7 +299,7 @@ func TestAHangingLibraryCostsThreeTimeOutsAtMost(t *testing.T) {
 	h.sim.Fault(plextest.Fault{Endpoint: plextest.Sections, Delay: time.Minute, Times: -1})
 	proof, took := h.prove(t, Preferences{})
 	if proof.Chosen != nil || took > 5*testTimeout {
-		t.Errorf("chosen: %+v after %s", proof.Chosen, took)
+		t.Errorf("got %+v after %s, want none within %s", proof.Chosen, took, 5*testTimeout)
 	}
 }
 
@@ -307,24 +307,24 @@ func TestProveEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	h.prober.Timeout = time.Minute
+	h.prober.timeout = time.Minute
 	time.AfterFunc(20*time.Millisecond, cancel)
 	proof := h.prober.Prove(ctx, h.device, Server{MachineIdentifier: "m"}, []Candidate{{URL: "http://10.0.0.1:32400"}})
 	if got := proof.Outcomes[0]; got.Verdict != NotAwaited || !errors.Is(got.Err, context.Canceled) {
-		t.Errorf("%s, %v", got.Verdict, got.Err)
+		t.Errorf("got %s, %v; want %s, %v", got.Verdict, got.Err, NotAwaited, context.Canceled)
 	}
 	if none := h.prober.Prove(ctx, h.device, Server{}, nil); none.Chosen != nil || none.Outcomes != nil {
-		t.Errorf("without candidates: %+v", none)
+		t.Errorf("without candidates: got %+v, want the zero value", none)
 	}
 }
 
-func TestAServerWithoutIdentifierIsNeverProven(t *testing.T) {
+func TestServerWithoutIdentifierIsNeverProven(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	m := h.sim.AddServer(plextest.Server{Name: "Home", Owner: h.owner})
 	h.sim.Fault(plextest.Fault{Endpoint: plextest.Identity, Body: `{"MediaContainer":{"version":"1"}}`})
 	got := h.prober.Prove(t.Context(), h.device, Server{AccessToken: "xXxX"}, []Candidate{{URL: m.URL}})
 	if got.Chosen != nil || len(h.tokenWasSentTo(t)) > 0 {
-		t.Errorf("%q", verdicts(got))
+		t.Errorf("got %q, want it unproven and no token sent", verdicts(got))
 	}
 }

@@ -29,7 +29,7 @@ func TestSensitiveNeverShowsItself(t *testing.T) {
 		slog.New(slog.NewTextHandler(&shown, nil)).Info("text", "value", v)
 		slog.New(slog.NewJSONHandler(&shown, nil)).Info("json", "value", v)
 		for _, marshal := range []func(any) ([]byte, error){json.Marshal, xml.Marshal} {
-			if b, err := marshal(v); err == nil { // XML knows no maps
+			if b, err := marshal(v); err == nil { // XML has no maps
 				shown.Write(b)
 			}
 		}
@@ -40,6 +40,6 @@ func TestSensitiveNeverShowsItself(t *testing.T) {
 		}
 	}
 	if got := Sensitive(secret).Reveal(); got != secret {
-		t.Errorf("Reveal() = %q", got)
+		t.Errorf("Reveal() = %q, want %q", got, secret)
 	}
 }

@@ -9,26 +9,27 @@ import (
 	"net/netip"
 	"time"
 
-	// Public roots for images without a certificate store; a store that exists wins.
+	// Public roots for images without a certificate store. A store that exists takes precedence.
 	_ "golang.org/x/crypto/x509roots/fallback"
 )
 
 // TransportOptions configure [NewTransport].
 type TransportOptions struct {
-	// Deny lists networks that are never dialled, see [DefaultDeny]; nil denies nothing. With Proxy it guards the way
-	// to the proxy only.
+	// Deny lists networks that are never dialed, for example [DefaultDeny]; nil denies nothing. With Proxy it applies to
+	// the proxy's address only.
 	Deny []netip.Prefix
-	// RootCAs is the complete set of trusted roots; nil: the system's, or Mozilla's where the system has none. To
+	// RootCAs is the complete set of trusted roots; nil is the system's, or Mozilla's where the system has none. To
 	// trust a private authority as well, append it to a copy of the system's pool.
 	RootCAs *x509.CertPool
-	// DialContext replaces the dialer, and with it the guard of Deny.
+	// DialContext replaces the dialer, including the guard of Deny.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Proxy uses the proxy of the environment. Not for media servers: a proxy is another place to look from.
+	// Proxy uses the proxy from the environment. Do not set it for media servers: a proxy may reach other addresses than
+	// this machine does.
 	Proxy bool
 }
 
-// NewTransport makes a transport for a [Client] or a [Prober]. It speaks HTTP/1.1 only, where a request that times out
-// takes its connection along: over HTTP/2 all polls of a PIN would share one dead connection and time out in turn.
+// NewTransport returns a transport for a [Client] or a [Prober]. It speaks HTTP/1.1 only, where a request that times out
+// closes its connection: over HTTP/2 all polls of a PIN would share one dead connection and time out one after another.
 func NewTransport(o TransportOptions) *http.Transport {
 	dial := o.DialContext
 	if dial == nil {
@@ -51,8 +52,8 @@ func NewTransport(o TransportOptions) *http.Transport {
 
 type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// endingWithRequest ends a dial together with the request it was made for. http.Transport lets it go on, in the hope
-// of a later use: two minutes of goroutine and socket for each dead address, every time it is probed.
+// endingWithRequest ends a dial together with the request that it was started for. http.Transport would continue it for
+// later requests: two minutes of a goroutine and a socket for each dead address, each time it is probed.
 func endingWithRequest(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithCancel(ctx)

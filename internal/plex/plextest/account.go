@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -81,6 +83,14 @@ func (s *Simulator) RevokeTokens(a *Account) {
 			s.revoke(g)
 		}
 	}
+}
+
+// ValidTokens returns the account tokens that plex.tv accepts, in no particular order. Those for shared servers are not
+// among them.
+func (s *Simulator) ValidTokens() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.grants))
 }
 
 func (s *Simulator) revoke(g *grant) {

@@ -1,0 +1,142 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"plexlink.dev/operator/internal/pace"
+	"plexlink.dev/operator/internal/plex"
+)
+
+const (
+	// pingInterval is the time after which a token is prolonged. Unused tokens have lapsed after three weeks; clients that
+	// keep tokens ping about daily.
+	pingInterval = 24 * time.Hour
+	// pingRetryLimit bounds the back-off of a failing ping.
+	pingRetryLimit = time.Hour
+	// accountRetryLimit bounds the back-off while the account of a received token is not known.
+	accountRetryLimit = 30 * time.Second
+	// signOutPatience is how long a token is tried to be signed out, so that neither a deletion nor a new PIN waits without
+	// end.
+	signOutPatience = 5 * time.Minute
+	// signOutRetryLimit bounds the back-off meanwhile.
+	signOutRetryLimit = 30 * time.Second
+)
+
+// identifyPending finds out whose the received token is, and takes it only from the account of spec.account.
+func (r *Reconciler) identifyPending(ctx context.Context, s *scope) error {
+	if s.state.PendingToken == "" {
+		return nil
+	}
+	if wait := r.pace.Remaining(s.pace(), pace.IdentifyAccount, s.now); wait > 0 {
+		s.requeue(wait)
+		return nil
+	}
+	account, err := ask(ctx, r, s, pace.Entered, "user", func(ctx context.Context) (plex.Account, error) {
+		return r.Plex.Account(ctx, s.plexDevice(), s.state.PendingToken)
+	})
+	switch class := plex.Classify(err); {
+	case errors.Is(err, errLater):
+		return nil
+	case class == plex.ClassTokenInvalid:
+		s.state = s.state.pendingInvalid(s.now)
+	case err != nil:
+		log.FromContext(ctx).Info("plex.tv did not identify the account; retrying", "error", err.Error())
+		s.requeue(r.pace.Failed(s.pace(), pace.IdentifyAccount, accountRetryLimit, s.now))
+		return nil
+	case account.Matches(s.link.Spec.Account.Username, s.link.Spec.Account.UUID):
+		s.state = s.state.accountAccepted(account, s.now)
+	default:
+		s.state = s.state.strangerEntered(account, s.now)
+	}
+	r.pace.Succeeded(s.pace(), pace.IdentifyAccount)
+	if err := r.save(ctx, s); err != nil {
+		return err
+	}
+	if s.state.StrayToken != "" && s.state.Stranger != "" {
+		s.tell(wrongAccount(s.state.Stranger, s.link.Spec.Account))
+	}
+	return nil
+}
+
+// signOutStray signs out a token that the link received and must not keep: of another account than spec.account asks for,
+// or of the account that was linked before.
+func (r *Reconciler) signOutStray(ctx context.Context, s *scope) error {
+	undecided := s.state.StrayOf != (plex.Account{}) && s.state.Account == (plex.Account{})
+	if s.state.StrayToken == "" || undecided {
+		return nil
+	}
+	done, err := r.signOut(ctx, s, s.state.StrayToken, pace.SignOut)
+	if err != nil || !done {
+		return err
+	}
+	s.state = s.state.strayGone()
+	return r.save(ctx, s)
+}
+
+// signOut makes a token invalid everywhere and reports whether that is done, or given up: signOutPatience after the task
+// that it belongs to was begun.
+func (r *Reconciler) signOut(ctx context.Context, s *scope, token plex.Sensitive, task pace.Task) (bool, error) {
+	if wait := r.pace.Remaining(s.pace(), pace.SignOut, s.now); wait > 0 {
+		s.requeue(wait)
+		return false, nil
+	}
+	overdue := r.sinceFirst(s, task, signOutPatience)
+	_, err := ask(ctx, r, s, pace.Ordinary, "signout", func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, r.Plex.SignOut(ctx, s.plexDevice(), token)
+	})
+	switch class := plex.Classify(err); {
+	case errors.Is(err, errLater) && !overdue:
+		return false, nil
+	case err == nil, class == plex.ClassTokenInvalid:
+		r.pace.Succeeded(s.pace(), pace.SignOut)
+		return true, nil
+	case overdue:
+		r.pace.Succeeded(s.pace(), pace.SignOut)
+		s.tell(signOutGivenUp())
+		return true, nil
+	}
+	log.FromContext(ctx).Info("Could not sign the device out; retrying", "error", err.Error())
+	s.requeue(r.pace.Failed(s.pace(), pace.SignOut, signOutRetryLimit, s.now))
+	return false, nil
+}
+
+// pingToken prolongs the token once a day.
+func (r *Reconciler) pingToken(ctx context.Context, s *scope) error {
+	due := sane(s.state.LastPing, s.now).Add(pingInterval).Sub(s.now)
+	if wait := max(due, r.pace.Remaining(s.pace(), pace.PingToken, s.now)); wait > 0 {
+		s.requeue(wait)
+		return nil
+	}
+	_, err := ask(ctx, r, s, pace.Refresh, "ping", func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, r.Plex.Ping(ctx, s.plexDevice(), s.state.Token)
+	})
+	switch {
+	case errors.Is(err, errLater):
+		return nil
+	case plex.Classify(err) == plex.ClassTokenInvalid:
+		return r.revoked(ctx, s)
+	case err != nil:
+		log.FromContext(ctx).Info("Could not prolong the token; retrying", "error", err.Error())
+		s.requeue(r.pace.Failed(s.pace(), pace.PingToken, pingRetryLimit, s.now))
+		return nil
+	}
+	r.pace.Succeeded(s.pace(), pace.PingToken)
+	s.state = s.state.pinged(s.now)
+	s.requeue(pingInterval)
+	return nil
+}
+
+// revoked notes that plex.tv has called the token invalid. The Secret stays until there is a new token, and a new PIN is
+// offered at once.
+func (r *Reconciler) revoked(ctx context.Context, s *scope) error {
+	s.state = s.state.tokenRevoked(s.now)
+	s.requeue(0)
+	if err := r.save(ctx, s); err != nil {
+		return err
+	}
+	return r.awaitPIN(s)
+}

@@ -1,0 +1,73 @@
+package controller
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"plexlink.dev/operator/internal/pace"
+	"plexlink.dev/operator/internal/plex"
+)
+
+// ask makes one request to plex.tv within the budget. Without allowance it asks for another reconciliation and returns
+// errLater.
+func ask[T any](ctx context.Context, r *Reconciler, s *scope, u pace.Urgency, endpoint string,
+	request func(context.Context) (T, error),
+) (T, error) {
+	var none T
+	if wait := r.pace.Take(s.pace(), u, r.Clock.Now()); wait > 0 {
+		s.requeue(wait)
+		return none, errLater
+	}
+	asked, start := r.Clock.Now(), time.Now()
+	result, err := request(ctx)
+	class := plex.Classify(err)
+	r.metrics.plexAnswered(endpoint, time.Since(start), class)
+	r.pace.Answered(pace.Answer{
+		OK:         class != plex.ClassThrottled && class != plex.ClassUnavailable && class != plex.ClassCanceled,
+		Throttled:  class == plex.ClassThrottled,
+		RetryAfter: plex.RetryAfter(err),
+		Asked:      asked,
+	}, r.Clock.Now())
+	if class == plex.ClassCanceled {
+		return none, errLater
+	}
+	if err != nil {
+		log.FromContext(ctx).V(1).Info("Request to plex.tv failed", "endpoint", endpoint, "error", err.Error())
+	}
+	return result, err
+}
+
+// slots bound how many workers check servers at a time, so that slow ones leave room for polls. Refreshes get half of
+// them: the rest is for links that a person is waiting for.
+type slots struct {
+	mu    sync.Mutex
+	limit int
+	taken int
+}
+
+func newSlots(workers int) *slots { return &slots{limit: max(workers/2, 1)} }
+
+// take reserves a slot, which the caller gives back, and reports whether there was one.
+func (b *slots) take(u pace.Urgency) bool {
+	limit := b.limit
+	if u == pace.Refresh {
+		limit = max(limit/2, 1)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.taken >= limit {
+		return false
+	}
+	b.taken++
+	return true
+}
+
+// giveBack ends what take began.
+func (b *slots) giveBack() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.taken--
+}

@@ -1,0 +1,205 @@
+package controller
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/pace"
+	"plexlink.dev/operator/internal/plex"
+)
+
+// memory holds what a process remembers about links: one entry per name, which ends with the link. The reconciliations of
+// one link never overlap, so only what others read too needs the lock: the map, and the state of an entry.
+type memory struct {
+	mu    sync.Mutex
+	links map[types.NamespacedName]*entry
+	// unseen are the links that existed when the process started and were not looked at yet. PINs of theirs may be open.
+	unseen map[types.NamespacedName]bool
+	// started is set once unseen is filled.
+	started bool
+}
+
+// entry is what a process remembers about one link.
+type entry struct {
+	uid types.UID
+	// identity is what plex.tv is told about the link. With the policy it is what ending a vanished link takes.
+	identity plex.Device
+	policy   v1alpha1.DeletionPolicy
+	// released means that `manager --uninstall` removed the finalizer.
+	released bool
+
+	// state is the newest one; known is false until it was read or made.
+	state state
+	known bool
+	// unsaved means that state is newer than what the device Secret holds. Nothing goes on until it is stored.
+	unsaved bool
+	// device is the device Secret that state was last read from or written to; zero: none.
+	device secretVersion
+
+	// written is the resource version of our last write to the PlexLink, to notice a cache that is behind it.
+	written string
+	// queuedAs is what the link looked like when it joined the queue for a PIN: while it does, nothing is read.
+	queuedAs string
+	// template is what came of checking spec.secret.template of a generation.
+	template checkedTemplate
+	// plexProblem is why the last PIN could not be minted; "": it could.
+	plexProblem string
+	// tooLong is the annotation whose value was refused last, so that it is told once.
+	tooLong string
+	// resolving identifies what the last check of the server was asked for.
+	resolving string
+	// synced means that this process has found, or made, the target Secret as it should be.
+	synced bool
+	// claimed is when the token of the last PIN was received; zero once the Secret is in place.
+	claimed time.Time
+	// ended means that the tokens are signed out; only the finalizer is left.
+	ended bool
+}
+
+// secretVersion identifies one version of a Secret.
+type secretVersion struct {
+	uid             types.UID
+	resourceVersion string
+}
+
+// checkedTemplate caches a check, which costs more than everything else in a poll.
+type checkedTemplate struct {
+	generation int64
+	problem    string // "": none
+}
+
+func newMemory() *memory {
+	return &memory{links: map[types.NamespacedName]*entry{}, unseen: map[types.NamespacedName]bool{}}
+}
+
+// find returns the entry under a name; nil: there is none.
+func (m *memory) find(name types.NamespacedName) *entry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.links[name]
+}
+
+// entryOf returns the entry of a link, which it makes when there is none. The caller has ended that of an earlier link of
+// this name.
+func (m *memory) entryOf(link *v1alpha1.PlexLink) *entry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name := types.NamespacedName{Namespace: link.Namespace, Name: link.Name}
+	e := m.links[name]
+	if e == nil {
+		e = &entry{uid: link.UID}
+		m.links[name] = e
+	}
+	return e
+}
+
+// forget drops everything about a name.
+func (m *memory) forget(name types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.links, name)
+	delete(m.unseen, name)
+}
+
+// keep remembers a state that is not stored yet.
+func (m *memory) keep(e *entry, s state) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e.state, e.known, e.unsaved = s, true, true
+}
+
+// stored remembers the state that a device Secret holds.
+func (m *memory) stored(e *entry, s state, device secretVersion) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e.state, e.known, e.unsaved, e.device = s, true, false, device
+}
+
+// release notes that `manager --uninstall` has removed the finalizer of a link.
+func (m *memory) release(link *v1alpha1.PlexLink) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.links[types.NamespacedName{Namespace: link.Namespace, Name: link.Name}]; e != nil && e.uid == link.UID {
+		e.released = true
+	}
+}
+
+// isReleased reports whether release was called for the link of an entry.
+func (m *memory) isReleased(e *entry) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return e.released
+}
+
+// unsavedStates returns the names and copies of the states that are not stored yet.
+func (m *memory) unsavedStates() map[types.NamespacedName]entry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	unsaved := map[types.NamespacedName]entry{}
+	for name, e := range m.links {
+		if e.unsaved {
+			unsaved[name] = entry{uid: e.uid, state: e.state, device: e.device}
+		}
+	}
+	return unsaved
+}
+
+// start notes the links that exist when the process starts.
+func (m *memory) start(links []v1alpha1.PlexLink) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.started {
+		return
+	}
+	for i := range links {
+		if links[i].DeletionTimestamp == nil {
+			m.unseen[types.NamespacedName{Namespace: links[i].Namespace, Name: links[i].Name}] = true
+		}
+	}
+	m.started = true
+}
+
+// hasStarted reports whether start was called.
+func (m *memory) hasStarted() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.started
+}
+
+// saw notes that a link was looked at once, with success or not.
+func (m *memory) saw(name types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.unseen, name)
+}
+
+// allSeen reports whether every link that existed at the start was looked at, so that all open PINs are known.
+func (m *memory) allSeen() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.unseen) == 0
+}
+
+// size is the number of links that anything is remembered about.
+func (m *memory) size() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.links)
+}
+
+// paceLink is the name under which the pace knows a link.
+func paceLink(name types.NamespacedName) pace.Link {
+	return pace.Link{Namespace: name.Namespace, Name: name.Name}
+}
+
+// sane returns t, or the zero time when t is in the future: a clock that was ahead for a moment must not put anything off
+// until that time comes.
+func sane(t, now time.Time) time.Time {
+	if t.After(now) {
+		return time.Time{}
+	}
+	return t
+}

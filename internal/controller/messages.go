@@ -1,0 +1,188 @@
+package controller
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/plex"
+)
+
+// Messages of conditions are sentences for the reader of kubectl: what happened, then what to do. They never change
+// without a cause, so they have no countdowns, attempt counts or places in a queue: a changed message is a write.
+
+// maxMessage keeps messages readable in a terminal; the API allows 32 KiB.
+const maxMessage = 1000
+
+const (
+	suspendedMessage    = "spec.suspend is true; nothing is checked or repaired until it is false"
+	pinAcceptedMessage  = "PIN accepted; finding your server"
+	writingMessage      = "PIN accepted; writing the Secret"
+	requestingMessage   = "Requesting a PIN from plex.tv"
+	queuedMessage       = "Waiting for a PIN, because other PlexLinks have theirs open"
+	identifyingMessage  = "The PIN was entered; checking which account it belongs to"
+	signingStrayMessage = "Signing out the token of the wrong account before a new PIN is offered"
+)
+
+// enterPIN asks a person to enter a PIN. The time is absolute: a countdown would change without a cause.
+func enterPIN(code, entryURL string, expires time.Time) string {
+	return fmt.Sprintf("Enter %s at %s before %s", code, entryURL, expires.UTC().Format("15:04 UTC"))
+}
+
+// relinkCommand offers a new PIN.
+func relinkCommand(link *v1alpha1.PlexLink) string {
+	return fmt.Sprintf(`kubectl annotate plexlink -n %s %s --overwrite %s="$(date)"`, link.Namespace, link.Name, v1alpha1.LinkRequestedAtAnnotation)
+}
+
+func pinsExpired(link *v1alpha1.PlexLink) string {
+	return fmt.Sprintf("%d PINs expired before they were entered; for a new one, run: %s", maxUnentered, relinkCommand(link))
+}
+
+func pausedUntil(end time.Time) string {
+	return fmt.Sprintf("plex.tv asks for a pause until %s; do not enter the PIN before then", end.UTC().Format("15:04:05 UTC"))
+}
+
+// accountName is what to call an account.
+func accountName(account plex.Account) string {
+	if account.Username != "" {
+		return clip(account.Username)
+	}
+	return clip(account.UUID)
+}
+
+// wantedAccount is what spec.account asks for.
+func wantedAccount(spec v1alpha1.AccountSpec) string {
+	if spec.Username != "" {
+		return clip(spec.Username)
+	}
+	return "the account with uuid " + clip(spec.UUID)
+}
+
+func strangerEntered(stranger string, wanted v1alpha1.AccountSpec) string {
+	if wanted == (v1alpha1.AccountSpec{}) { // It was removed from the spec since.
+		return fmt.Sprintf("%s entered the last PIN, which was not accepted", clip(stranger))
+	}
+	return fmt.Sprintf("%s entered the PIN, but spec.account asks for %s", clip(stranger), wantedAccount(wanted))
+}
+
+func linkedToOther(account plex.Account, wanted v1alpha1.AccountSpec) string {
+	return fmt.Sprintf("Linked to %s, but spec.account asks for %s", accountName(account), wantedAccount(wanted))
+}
+
+func importUnavailable(secret string, missing bool) string {
+	if missing {
+		return fmt.Sprintf("Secret %s of spec.device.importSecretRef does not exist; create it with the keys %s and %s, or remove importSecretRef",
+			secret, keyClientIdentifier, keyToken)
+	}
+	return fmt.Sprintf("Secret %s of spec.device.importSecretRef needs the keys %s and %s, each with printable characters without spaces",
+		secret, keyClientIdentifier, keyToken)
+}
+
+func importInvalid(secret string) string {
+	return fmt.Sprintf("plex.tv does not accept the token of Secret %s; put a working one there, or link anew", secret)
+}
+
+func importOfOther(secret string, account plex.Account, wanted v1alpha1.AccountSpec) string {
+	return fmt.Sprintf("The token of Secret %s belongs to %s, but spec.account asks for %s", secret, accountName(account), wantedAccount(wanted))
+}
+
+// plexProblem tells what is wrong with plex.tv, without anything that changes from one attempt to the next.
+func plexProblem(err error) string {
+	switch plex.Classify(err) {
+	case plex.ClassThrottled:
+		return "plex.tv is rate-limiting requests; retrying automatically"
+	case plex.ClassBadRequest:
+		return capitalize(clip(err.Error())) + "; retrying automatically"
+	default:
+		return "plex.tv is not responding as expected; retrying automatically"
+	}
+}
+
+// deviceConflict is that the name of the device Secret is taken.
+func deviceConflict(secret *corev1.Secret) *obstacle {
+	return &obstacle{reason: v1alpha1.ReasonSecretConflict, message: fmt.Sprintf(
+		"Secret %s is not the state of this PlexLink%s; delete or rename it, or rename this PlexLink", secret.Name, belongingTo(secret))}
+}
+
+func deviceUnreadable(secret *corev1.Secret, err error) *obstacle {
+	return &obstacle{reason: v1alpha1.ReasonSecretConflict, message: fmt.Sprintf(
+		"The state of this PlexLink in Secret %s cannot be read: %s; restore it, or delete it to link anew", secret.Name, err)}
+}
+
+// targetConflict is that the name of the target Secret is taken.
+func targetConflict(secret *corev1.Secret) *obstacle {
+	return &obstacle{reason: v1alpha1.ReasonSecretConflict, message: fmt.Sprintf(
+		"Secret %s exists and does not belong to this PlexLink%s; delete it, or set spec.secret.name to another name",
+		secret.Name, belongingTo(secret))}
+}
+
+// belongingTo names the owner of a Secret, as far as it shows.
+func belongingTo(secret *corev1.Secret) string {
+	if owner := ownerOf(secret); owner != "" {
+		return " (it belongs to " + clip(owner) + ")"
+	}
+	return ""
+}
+
+func invalidTemplate(err error) *obstacle {
+	return &obstacle{reason: v1alpha1.ReasonInvalidTemplate, message: capitalizeSentence(err.Error())}
+}
+
+// secretContested is that another client keeps changing the Secret; live is nil when it keeps deleting it.
+func secretContested(live, desired *corev1.Secret) *obstacle {
+	who, what := "Another client", "deleting"
+	if live != nil {
+		what = "changing"
+		if editors := editorsOf(live, desired); editors != "" {
+			who = clip(editors)
+		}
+	}
+	return &obstacle{reason: v1alpha1.ReasonSecretContested, message: fmt.Sprintf(
+		"%s keeps %s Secret %s; stop it, or set spec.secret.name to another name", who, what, desired.Name)}
+}
+
+// capitalizeSentence makes an error a sentence, unless it begins with the name of a field.
+func capitalizeSentence(text string) string {
+	if strings.HasPrefix(text, "spec.") {
+		return text
+	}
+	return capitalize(text)
+}
+
+// capitalize makes the first letter upper-case, unless the first word is the name plex.tv.
+func capitalize(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	if size == 0 || strings.HasPrefix(text, "plex.tv") {
+		return text
+	}
+	return string(unicode.ToUpper(first)) + text[size:]
+}
+
+// clip shortens a text that others chose, and replaces line breaks and other controls in it.
+func clip(text string) string {
+	text = strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return ' '
+		}
+		return c
+	}, text)
+	return truncate(text, 200)
+}
+
+// truncate shortens a text to a number of bytes, between two characters.
+func truncate(text string, size int) string {
+	const mark = " …"
+	if len(text) <= size {
+		return text
+	}
+	text = text[:size-len(mark)]
+	for !utf8.ValidString(text) && text != "" {
+		text = text[:len(text)-1]
+	}
+	return text + mark
+}

@@ -1,0 +1,176 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/pace"
+	"plexlink.dev/operator/internal/plex"
+)
+
+const (
+	// pollCeiling is the longest time between two polls of a PIN, whatever failed: one that a person has entered lives ten
+	// seconds, so five leave room for one poll that fails.
+	pollCeiling = 5 * time.Second
+	// pinGrace is how long after its end a PIN is polled when plex.tv does not confirm that it expired.
+	pinGrace = time.Minute
+	// mintRetryLimit bounds the back-off after a refused PIN.
+	mintRetryLimit = time.Minute
+	// startInterval is how often a link checks whether all open PINs are known after a restart.
+	startInterval = 250 * time.Millisecond
+)
+
+// pollPIN polls the open PIN, when that is due. Afterwards there is a token, the PIN is still open, or it is gone.
+func (r *Reconciler) pollPIN(ctx context.Context, s *scope) error {
+	if !s.state.pinOpen() {
+		return nil
+	}
+	r.pace.ResumePIN(s.pace())
+	now := r.Clock.Now()
+	if until := r.pace.PausedUntil(now); until.Sub(now) > pollCeiling {
+		s.pausedUntil = until
+	}
+	if r.pace.UntilPoll(s.pace(), now) > 0 {
+		return nil // result decides when to come back.
+	}
+	token, err := ask(ctx, r, s, pace.Poll, "pins.check", func(ctx context.Context) (plex.Sensitive, error) {
+		return r.Plex.CheckPIN(ctx, s.plexDevice(), s.state.PINID)
+	})
+	if errors.Is(err, errLater) {
+		return nil
+	}
+	r.pace.Polled(s.pace(), now)
+	over := s.state.PIN.ExpirationTime
+	switch class := plex.Classify(err); {
+	case class == plex.ClassOK && token != "":
+		return r.acceptToken(ctx, s, token)
+	case class == plex.ClassPINGone,
+		class == plex.ClassOK && !now.Before(over), // This poll was the last: a person may link in the last second.
+		!now.Before(over.Add(pinGrace)):
+		r.metrics.pinsExpired.Inc()
+		s.state = s.state.pinGone(now)
+		r.pace.LeavePIN(s.pace())
+		return r.save(ctx, s)
+	case class != plex.ClassOK && !now.Before(over):
+		s.memory.plexProblem = plexProblem(err)
+	}
+	return nil
+}
+
+// acceptToken stores the token before anything else is done: the PIN shows it for a few more seconds only.
+func (r *Reconciler) acceptToken(ctx context.Context, s *scope, token plex.Sensitive) error {
+	if s.link.Spec.Account == (v1alpha1.AccountSpec{}) {
+		s.state = s.state.tokenReceived(token, s.now)
+	} else {
+		s.state = s.state.tokenPending(token)
+	}
+	s.memory.claimed = s.now
+	r.pace.LeavePIN(s.pace())
+	if err := r.save(ctx, s); err != nil {
+		return err
+	}
+	r.metrics.pinsClaimed.Inc()
+	s.tell(pinEntered())
+	return nil
+}
+
+// noteLinkRequest acts on a new value of the annotation that asks for a new PIN.
+func (r *Reconciler) noteLinkRequest(ctx context.Context, s *scope) error {
+	for _, annotation := range []string{v1alpha1.LinkRequestedAtAnnotation, v1alpha1.RefreshRequestedAtAnnotation} {
+		if value := s.link.Annotations[annotation]; tooLong(value) && s.memory.tooLong != annotation+strconv.Itoa(len(value)) {
+			s.memory.tooLong = annotation + strconv.Itoa(len(value))
+			s.tell(requestTooLong(annotation))
+		}
+	}
+	requested := requestOf(s.link, v1alpha1.LinkRequestedAtAnnotation)
+	if requested == "" || requested == s.state.LinkRequest {
+		return nil
+	}
+	s.state = s.state.linkRequested(requested, s.now)
+	return r.save(ctx, s)
+}
+
+// mintPIN mints a PIN, when the link needs one and its turn has come, and stores it before it is shown.
+func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
+	switch d := s.state; {
+	case d.pinOpen():
+		return r.awaitPIN(s)
+	case !s.wantsPIN():
+		r.pace.LeavePIN(s.pace())
+		return nil
+	case d.PendingToken != "", d.StrayToken != "":
+		return r.awaitPIN(s)
+	case d.Unentered >= maxUnentered:
+		s.state = s.state.relinkDropped()
+		r.pace.LeavePIN(s.pace())
+		return r.awaitPIN(s)
+	}
+	if wait := r.pace.Remaining(s.pace(), pace.MintPIN, s.now); wait > 0 {
+		s.requeue(wait)
+		return r.awaitPIN(s)
+	}
+	if !r.memory.allSeen() {
+		s.requeue(startInterval)
+		return r.awaitPIN(s)
+	}
+	since := s.state.WaitingSince
+	if since = sane(since, s.now); since.IsZero() {
+		since = s.link.CreationTimestamp.Time // Queue new links by creation time, not by reconcile order.
+	}
+	if !r.pace.Admit(s.pace(), since, s.now) {
+		s.queuedTime, s.memory.queuedAs = since, lookOf(s.link)
+		return r.awaitPIN(s)
+	}
+	pin, err := ask(ctx, r, s, pace.Ordinary, "pins.create", func(ctx context.Context) (plex.PIN, error) {
+		return r.Plex.CreatePIN(ctx, s.plexDevice())
+	})
+	switch {
+	case errors.Is(err, errLater):
+		return r.awaitPIN(s)
+	case err != nil:
+		log.FromContext(ctx).Info("plex.tv issued no PIN; retrying", "error", err.Error())
+		s.memory.plexProblem = plexProblem(err)
+		s.requeue(r.pace.Failed(s.pace(), pace.MintPIN, mintRetryLimit, s.now))
+		r.pace.LeavePIN(s.pace()) // Its place goes to others meanwhile.
+		return r.awaitPIN(s)
+	}
+	s.memory.plexProblem = ""
+	r.pace.Succeeded(s.pace(), pace.MintPIN)
+	now := r.Clock.Now()
+	s.state = s.state.pinMinted(pin, now)
+	r.pace.Polled(s.pace(), now)
+	if err := r.save(ctx, s); err != nil {
+		return err
+	}
+	r.metrics.pinsIssued.Inc()
+	s.tell(pinIssued(pin.Code, r.Plex.EntryURL(), s.state.PIN.ExpirationTime))
+	return r.awaitPIN(s)
+}
+
+// awaitPIN stops the steps while a person has to enter a PIN. A link whose token still works goes on.
+func (r *Reconciler) awaitPIN(s *scope) error {
+	if o := authorizationObstacle(s, r.Plex); o != nil {
+		return o
+	}
+	return nil
+}
+
+// waitsForTurn reports whether the link waits in the queue for a PIN, as it did when it was last looked at. Then there is
+// nothing to read or write until its turn comes.
+func (r *Reconciler) waitsForTurn(s *scope) bool {
+	return s.memory.queuedAs != "" && s.memory.queuedAs == lookOf(s.link) && !s.memory.unsaved && r.pace.Queued(s.pace())
+}
+
+// lookOf identifies what a queued link reacts to.
+func lookOf(link *v1alpha1.PlexLink) string {
+	deleted := ""
+	if link.DeletionTimestamp != nil {
+		deleted = "deleted"
+	}
+	return strconv.FormatInt(link.Generation, 10) + deleted + requestOf(link, v1alpha1.LinkRequestedAtAnnotation)
+}

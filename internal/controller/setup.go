@@ -1,0 +1,163 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/pace"
+)
+
+// uidIndex finds the cached Secrets of a link by the value of UIDLabel.
+const uidIndex = "link-uid"
+
+// SetupWithManager registers the reconciler. It watches PlexLinks, and of Secrets only the metadata of those with our
+// label, so that a cluster full of other Secrets costs nothing and no token is in the cache.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	r.turns = make(chan event.GenericEvent, 1024)
+	r.metrics, r.memory, r.slow, r.started = newMetrics(), newMemory(), newSlots(r.Workers), r.Clock.Now()
+	r.pace = pace.New(pace.Options{QPS: r.QPS, Burst: r.Burst, Turn: r.wake})
+	if err := r.registerMetrics(mgr.Elected()); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), secretMetadata(), uidIndex, uidOf); err != nil {
+		return fmt.Errorf("index Secrets: %w", err)
+	}
+	if err := mgr.Add(manager.RunnableFunc(r.saveAtShutdown)); err != nil {
+		return fmt.Errorf("add the saver: %w", err)
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.PlexLink{}, builder.WithPredicates(predicate.Or(
+			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, finalizerLost()))).
+		Watches(&v1alpha1.PlexLink{}, r.releases()).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(linkOfSecret)).
+		WatchesRawSource(source.Channel(r.turns, &handler.EnqueueRequestForObject{})).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: r.Workers,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Second, 5*time.Second),
+		}).
+		Complete(r)
+}
+
+// wake reconciles a link whose turn for a PIN has come.
+func (r *Reconciler) wake(l pace.Link) {
+	r.turns <- event.GenericEvent{Object: &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Namespace: l.Namespace, Name: l.Name}}}
+}
+
+// releases notes the links that `manager --uninstall` has released, also in the last version of one that is gone.
+func (r *Reconciler) releases() handler.Funcs {
+	note := func(object client.Object) {
+		if link, ok := object.(*v1alpha1.PlexLink); ok && link.Annotations[v1alpha1.ReleasedAtAnnotation] != "" {
+			r.memory.release(link)
+		}
+	}
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	return handler.Funcs{
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, _ queue) { note(e.ObjectNew) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ queue) { note(e.Object) },
+	}
+}
+
+// finalizerLost passes updates that removed our finalizer: it is put back.
+func finalizerLost() predicate.Funcs {
+	has := func(object client.Object) bool {
+		for _, f := range object.GetFinalizers() {
+			if f == v1alpha1.Finalizer {
+				return true
+			}
+		}
+		return false
+	}
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false }, DeleteFunc: func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return has(e.ObjectOld) && !has(e.ObjectNew) },
+	}
+}
+
+// linkOfSecret finds the PlexLink by label, not by owner: an owner reference that was removed is put back too.
+func linkOfSecret(_ context.Context, secret client.Object) []reconcile.Request {
+	name := secret.GetLabels()[v1alpha1.NameLabel]
+	if name == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: secret.GetNamespace(), Name: name}}}
+}
+
+// uidOf returns the UID of the link that a Secret belongs to.
+func uidOf(secret client.Object) []string { return []string{secret.GetLabels()[v1alpha1.UIDLabel]} }
+
+// secretMetadata is a Secret of which only the metadata is read.
+func secretMetadata() *metav1.PartialObjectMetadata {
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return secret
+}
+
+// startMemory notes the links that exist when the process begins to work.
+func (r *Reconciler) startMemory(ctx context.Context) error {
+	if r.memory.hasStarted() {
+		return nil
+	}
+	var links v1alpha1.PlexLinkList
+	if err := r.Client.List(ctx, &links, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list PlexLinks: %w", err)
+	}
+	r.memory.start(links.Items)
+	return nil
+}
+
+// CacheOptions returns what the manager's cache holds: PlexLinks, and what the operator reads of the metadata of Secrets
+// with our label. Without namespaces it covers all of them.
+func CacheOptions(namespaces []string) cache.Options {
+	options := cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			secretMetadata(): {Label: labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy}), Transform: stripSecret},
+		},
+	}
+	for _, namespace := range namespaces {
+		if options.DefaultNamespaces == nil {
+			options.DefaultNamespaces = map[string]cache.Config{}
+		}
+		options.DefaultNamespaces[namespace] = cache.Config{}
+	}
+	return options
+}
+
+// stripSecret keeps what the operator reads of a cached Secret. Other Secrets may carry our label too, with annotations of
+// up to 256 KiB.
+func stripSecret(object any) (any, error) {
+	secret, ok := object.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return object, nil
+	}
+	kept := map[string]string{}
+	for _, label := range []string{v1alpha1.ManagedByLabel, v1alpha1.NameLabel, v1alpha1.UIDLabel} {
+		if value, found := secret.Labels[label]; found {
+			kept[label] = value
+		}
+	}
+	secret.ObjectMeta = metav1.ObjectMeta{
+		Name: secret.Name, Namespace: secret.Namespace, UID: secret.UID, ResourceVersion: secret.ResourceVersion, Labels: kept,
+	}
+	return secret, nil
+}

@@ -1,0 +1,62 @@
+package controller
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"plexlink.dev/operator/internal/plex"
+)
+
+// The keys of the device Secret. What must not be printed has a key of its own; the rest is JSON. The first two are also
+// those of a Secret to import from (spec.device.importSecretRef).
+const (
+	keyClientIdentifier = "client-identifier"
+	keyToken            = "token"
+	keyServerToken      = "server-token"
+	keyPINID            = "pin-id"
+	keyPendingToken     = "pending-token"
+	keyStrayToken       = "stray-token"
+	keyState            = "state.json"
+)
+
+// secrets lists the fields that have keys of their own.
+func (s *state) secrets() map[string]*plex.Sensitive {
+	return map[string]*plex.Sensitive{
+		keyClientIdentifier: &s.ClientIdentifier,
+		keyToken:            &s.Token,
+		keyServerToken:      &s.ServerToken,
+		keyPINID:            &s.PINID,
+		keyPendingToken:     &s.PendingToken,
+		keyStrayToken:       &s.StrayToken,
+	}
+}
+
+// encode returns the data of the device Secret. It is the inverse of decodeState.
+func (s state) encode() (map[string][]byte, error) {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode device state: %w", err)
+	}
+	data := map[string][]byte{keyState: text}
+	for key, value := range s.secrets() {
+		if *value != "" {
+			data[key] = []byte(value.Reveal())
+		}
+	}
+	return data, nil
+}
+
+// decodeState reads the data of a device Secret. Its errors show nothing of the data.
+func decodeState(data map[string][]byte) (state, error) {
+	var s state
+	if err := json.Unmarshal(data[keyState], &s); err != nil {
+		return state{}, fmt.Errorf("key %s cannot be read", keyState)
+	}
+	for key, value := range s.secrets() {
+		*value = plex.Sensitive(data[key])
+	}
+	if err := s.check(); err != nil {
+		return state{}, err
+	}
+	return s, nil
+}

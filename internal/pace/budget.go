@@ -1,0 +1,188 @@
+package pace
+
+import (
+	"math"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	// minRate is the least that the rate is reduced to: enough to poll one PIN within the ten seconds that an entered
+	// one lives.
+	minRate = 0.5
+	// restoreTime is how long it takes from nothing to the full rate. Plex publishes no limits, so each climb ends in a
+	// few 429s; minutes between two of them keep those few among hundreds of requests.
+	restoreTime = 5 * time.Minute
+	// restoreStep is the most time that one answer restores the rate for. A quiet hour proves nothing about the rate.
+	restoreStep = 10 * time.Second
+	// maxPause bounds the pause that plex.tv can ask for.
+	maxPause = time.Hour
+	// restOfPause is how much longer than polls everything else waits after a pause: a PIN that was entered meanwhile
+	// has only seconds left.
+	restOfPause = 2 * time.Second
+	// ticketGrace is how late a link may come back for its request before the others pass it.
+	ticketGrace = 5 * time.Second
+)
+
+// Urgency orders requests when the budget is short.
+type Urgency int
+
+const (
+	// Poll is for open PINs: an entered one lives ten seconds.
+	Poll Urgency = iota
+	// Entered is for a link whose PIN was entered: a person waits for it to be ready.
+	Entered
+	// Ordinary is for minting PINs and for signing out.
+	Ordinary
+	// Refresh is for links that work. A thousand that are due at once delay nothing else.
+	Refresh
+)
+
+// ticket is a link's place in the line for a request: by urgency, then by number. Its zero value is none.
+type ticket struct {
+	urgency Urgency
+	number  int
+	due     time.Time // when the link is to ask again
+	wait    time.Duration
+}
+
+func (t ticket) before(other ticket) bool {
+	return t.urgency < other.urgency || t.urgency == other.urgency && t.number < other.number
+}
+
+// abandoned reports whether the link did not come back in time. A ticket further away than it ever was, because the
+// clock was set back, is abandoned too.
+func (t ticket) abandoned(now time.Time) bool {
+	late := now.Sub(t.due)
+	return late > ticketGrace || -late > t.wait+ticketGrace
+}
+
+// Take returns 0 when the link may make one request now, else how long to wait before asking again. Its place in line
+// is kept meanwhile.
+func (p *Pace) Take(l Link, u Urgency, now time.Time) time.Duration {
+	p.lockAt(now)
+	defer p.unlock()
+	e := p.entry(l)
+	if e.ticket.number == 0 || e.ticket.urgency != u {
+		p.tickets++
+		e.ticket = ticket{urgency: u, number: p.tickets}
+	}
+	if wait := max(p.untilPauseEnds(u, now), p.untilFirst(l, e.ticket, now)); wait > 0 {
+		e.ticket.due, e.ticket.wait = now.Add(wait), wait
+		return wait
+	}
+	p.limiter.AllowN(now, 1)
+	e.ticket = ticket{}
+	p.dropEmpty(l)
+	return 0
+}
+
+func (p *Pace) untilPauseEnds(u Urgency, now time.Time) time.Duration {
+	end := p.pausedUntil
+	if u != Poll {
+		end = end.Add(restOfPause)
+	}
+	return end.Sub(now)
+}
+
+// untilFirst returns how long it takes until there is a request for everything in front of a ticket and for the ticket.
+// Half of the burst is for polls and for what follows an entered PIN only: they never wait for a wave of refreshes, and
+// ten links that are created at once do not meet an unknown limit all together.
+func (p *Pace) untilFirst(l Link, mine ticket, now time.Time) time.Duration {
+	needed := 1
+	if mine.urgency >= Ordinary {
+		needed += p.limiter.Burst() / 2
+	}
+	for other, e := range p.links {
+		switch {
+		case other == l || e.ticket.number == 0:
+		case e.ticket.abandoned(now):
+			e.ticket = ticket{}
+			p.dropEmpty(other)
+		case e.ticket.before(mine):
+			needed++
+		}
+	}
+	missing := float64(needed) - p.limiter.TokensAt(now)
+	return time.Duration(math.Ceil(missing / float64(p.limiter.Limit()) * float64(time.Second)))
+}
+
+// Answer is what came of a request.
+type Answer struct {
+	OK         bool          // any proper answer
+	Throttled  bool          // a 429
+	RetryAfter time.Duration // what the 429 asked for; 0: nothing
+	Asked      time.Time     // when the request was sent
+}
+
+// Answered adapts the budget to what came of a request. A 429 pauses everything for as long as it asks for, or else
+// halves the rate; proper answers restore the rate.
+func (p *Pace) Answered(a Answer, now time.Time) {
+	p.lockAt(now)
+	defer p.unlock()
+	switch {
+	case a.Throttled && a.RetryAfter > 0:
+		p.pause(min(a.RetryAfter, maxPause), now)
+	case a.Throttled && a.Asked.After(p.reduced): // One sent earlier is no answer to the reduced rate.
+		p.reduce(now)
+	case a.OK:
+		p.restore(now)
+	}
+	p.answered = now
+}
+
+func (p *Pace) pause(d time.Duration, now time.Time) {
+	if until := now.Add(d); until.After(p.pausedUntil) {
+		p.paused += min(until.Sub(p.pausedUntil), d)
+		p.pausedUntil = until
+	}
+}
+
+// reduce halves the rate and leaves nothing to be sent at once: what was saved up before was saved up at the wrong rate.
+func (p *Pace) reduce(now time.Time) {
+	half := max(float64(p.limiter.Limit())/2, min(minRate, p.options.QPS))
+	p.limiter = rate.NewLimiter(rate.Limit(half), 1)
+	p.limiter.AllowN(now, 1)
+	p.reduced = now
+}
+
+// restore raises a reduced rate by the time for which plex.tv has answered properly, and gives the places for PINs that
+// this makes room for.
+func (p *Pace) restore(now time.Time) {
+	full, present := rate.Limit(p.options.QPS), p.limiter.Limit()
+	if present >= full {
+		return
+	}
+	proven := min(max(now.Sub(p.answered), 0), restoreStep)
+	raised := min(present+full*rate.Limit(proven.Seconds()/restoreTime.Seconds()), full)
+	p.limiter.SetLimitAt(now, raised)
+	if raised == full {
+		p.limiter.SetBurstAt(now, p.options.Burst)
+	}
+	p.givePlaces()
+}
+
+// PausedUntil returns the end of the pause that plex.tv asked for, the zero time when there is none.
+func (p *Pace) PausedUntil(now time.Time) time.Time {
+	p.lockAt(now)
+	defer p.unlock()
+	if !now.Before(p.pausedUntil) {
+		return time.Time{}
+	}
+	return p.pausedUntil
+}
+
+// ThrottledTime returns for how long everything has been paused so far.
+func (p *Pace) ThrottledTime(now time.Time) time.Duration {
+	p.lockAt(now)
+	defer p.unlock()
+	return p.paused - max(p.pausedUntil.Sub(now), 0)
+}
+
+// Rate returns the requests per second that are allowed at present.
+func (p *Pace) Rate() float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return float64(p.limiter.Limit())
+}

@@ -1,0 +1,208 @@
+package pace
+
+import (
+	"cmp"
+	"time"
+)
+
+const (
+	// pollFloor and pollCeiling bound the time between two polls of a PIN. Plex recommends a second; an entered PIN
+	// lives ten seconds, so five leave room for one poll that fails.
+	pollFloor   = time.Second
+	pollCeiling = 5 * time.Second
+	// pollTarget is the time between two polls when as many PINs are open as may be, so that a late one is still below
+	// the ceiling.
+	pollTarget = 4 * time.Second
+	// pollShare is the part of the rate that polls may take. The rest is for what follows when a PIN is entered, so that
+	// PINs that are not entered do not delay it.
+	pollShare = 0.5
+	// reservationTime is how long a place is kept for a link whose turn has come: longer than any work that a
+	// reconciliation may have to wait for, and short enough for a queue to survive a few links that never come.
+	reservationTime = 30 * time.Second
+)
+
+// place is where a link stands between wanting a PIN and having one.
+type place int
+
+const (
+	noPlace  place = iota
+	waiting        // in the queue
+	reserved       // its turn has come, and Turn is called
+	open           // may have a PIN open
+	places         // how many there are
+)
+
+// Admit reports whether the link may have a PIN open, in which case it holds a place from now on. Otherwise it waits in
+// the queue, ordered by since within its namespace, and Turn is called when its turn has come.
+func (p *Pace) Admit(l Link, since, now time.Time) bool {
+	p.lockAt(now)
+	defer p.unlock()
+	e := p.entry(l)
+	e.missed = 0
+	if e.place == noPlace {
+		e.since = since
+		p.move(e, waiting)
+		p.givePlaces()
+	}
+	if e.place == reserved {
+		p.move(e, open)
+	}
+	return e.place == open
+}
+
+// Queued reports whether the link waits for its turn.
+func (p *Pace) Queued(l Link) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.find(l).place == waiting
+}
+
+// ResumePIN takes in a link that has a PIN open already, as after a restart, whether or not there is room for it.
+func (p *Pace) ResumePIN(l Link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.move(p.entry(l), open)
+}
+
+// LeavePIN takes in that the link has no PIN open and wants none: it gives back its place or leaves the queue.
+func (p *Pace) LeavePIN(l Link) {
+	p.mu.Lock()
+	defer p.unlock()
+	p.leave(l)
+}
+
+// Polled notes that the link's PIN was polled and plex.tv answered. The poll after one that failed is spaced by
+// [Pace.Failed] alone: it must come sooner, as the PIN may have been entered just after the poll before.
+func (p *Pace) Polled(l Link, now time.Time) {
+	p.lockAt(now)
+	defer p.unlock()
+	if e := p.links[l]; e != nil && e.place == open {
+		e.polled = now
+	}
+}
+
+// UntilPoll returns how long the next poll of the link's PIN has to wait. It is due when that is not positive.
+func (p *Pace) UntilPoll(l Link, now time.Time) time.Duration {
+	p.lockAt(now)
+	defer p.unlock()
+	interval := p.pollInterval()
+	return min(p.find(l).polled.Add(interval).Sub(now), interval)
+}
+
+// PollInterval returns the time between two polls of one PIN.
+func (p *Pace) PollInterval() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pollInterval()
+}
+
+// OpenPINs returns the number of links that may have a PIN open.
+func (p *Pace) OpenPINs() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count[open]
+}
+
+// QueueLength returns the number of links that wait for their turn.
+func (p *Pace) QueueLength() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count[waiting]
+}
+
+// pollRate is how many polls there may be in a second.
+func (p *Pace) pollRate() float64 { return float64(p.limiter.Limit()) * pollShare }
+
+func (p *Pace) pollInterval() time.Duration {
+	wanted := time.Duration(float64(p.count[open]) / p.pollRate() * float64(time.Second))
+	return min(max(wanted, pollFloor), pollCeiling)
+}
+
+func (p *Pace) move(e *entry, to place) {
+	if e.place != noPlace {
+		p.count[e.place]--
+	}
+	if to != noPlace {
+		p.count[to]++
+	}
+	e.place = to
+}
+
+// leave also gives up a poll in the budget's line: without a PIN there is nothing to poll.
+func (p *Pace) leave(l Link) {
+	e := p.links[l]
+	if e == nil {
+		return
+	}
+	p.move(e, noPlace)
+	e.polled, e.missed = time.Time{}, 0
+	if e.ticket.urgency == Poll {
+		e.ticket = ticket{}
+	}
+	p.dropEmpty(l)
+	p.givePlaces()
+}
+
+// givePlaces reserves the free places for the links that are next. It must follow every change that frees one, so that
+// no link waits while there is room. The number of places follows the rate; PINs that are open already stay.
+func (p *Pace) givePlaces() {
+	limit := max(1, int(p.pollRate()*pollTarget.Seconds()))
+	for p.count[waiting] > 0 && p.count[reserved]+p.count[open] < limit {
+		l := p.next()
+		e := p.links[l]
+		p.move(e, reserved)
+		e.reserved = time.Time{}
+		p.turns = append(p.turns, l)
+		p.turn++
+		p.lastTurn[l.Namespace] = p.turn
+	}
+	if p.count == [places]int{} {
+		clear(p.lastTurn)
+	}
+}
+
+// next returns the waiting link that is next: of the namespace with the fewest places, then of the one whose last turn
+// was longest ago, then the one that has waited longest. A link that did not come when its turn came is behind those
+// that have not been asked, or links that never come would keep the place among themselves.
+func (p *Pace) next() Link {
+	held := map[string]int{}
+	for l, e := range p.links {
+		if e.place == reserved || e.place == open {
+			held[l.Namespace]++
+		}
+	}
+	var first Link
+	var best *entry
+	for l, e := range p.links {
+		if e.place == waiting && (best == nil || cmp.Or(
+			cmp.Compare(e.missed, best.missed),
+			cmp.Compare(held[l.Namespace], held[first.Namespace]),
+			cmp.Compare(p.lastTurn[l.Namespace], p.lastTurn[first.Namespace]),
+			e.since.Compare(best.since),
+			cmp.Compare(l.Namespace, first.Namespace),
+			cmp.Compare(l.Name, first.Name),
+		) < 0) {
+			first, best = l, e
+		}
+	}
+	return first
+}
+
+// expireReservations passes on the places of links that did not come. LeavePIN and Forget are told no time, so a
+// reservation's time runs from the first call after it that is.
+func (p *Pace) expireReservations(now time.Time) {
+	if p.count[reserved] == 0 {
+		return
+	}
+	for _, e := range p.links {
+		switch {
+		case e.place != reserved:
+		case e.reserved.IsZero():
+			e.reserved = now
+		case now.Sub(e.reserved).Abs() > reservationTime:
+			e.missed++
+			p.move(e, waiting)
+		}
+	}
+	p.givePlaces()
+}

@@ -1,0 +1,379 @@
+package pace
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// queue is a Pace that notes the links whose turn has come.
+type queue struct {
+	*Pace
+	turns []Link
+}
+
+func newQueue(qps float64) *queue {
+	q := &queue{}
+	q.Pace = New(Options{QPS: qps, Burst: 10, Turn: func(l Link) { q.turns = append(q.turns, l) }})
+	return q
+}
+
+// wantTurns checks the turns since the last call.
+func (q *queue) wantTurns(t *testing.T, want ...Link) {
+	t.Helper()
+	if !slices.Equal(q.turns, want) {
+		t.Errorf("got turns of %v, want %v", q.turns, want)
+	}
+	q.turns = nil
+}
+
+// oneByOne lets every link that gets a place give it back at once, and returns the order.
+func (q *queue) oneByOne(now time.Time) []Link {
+	var order []Link
+	for len(q.turns) > 0 {
+		l := q.turns[0]
+		q.turns = q.turns[1:]
+		if q.Admit(l, now, now) {
+			order = append(order, l)
+		}
+		q.LeavePIN(l)
+	}
+	return order
+}
+
+func in(namespace string, i int) Link { return Link{namespace, fmt.Sprintf("link-%04d", i)} }
+
+func after(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+
+func TestPlacesFollowTheRate(t *testing.T) {
+	t.Parallel()
+	for qps, want := range map[float64]int{0.1: 1, 0.5: 1, 1: 2, 1.4: 2, 1.5: 3, 2.5: 5, 5: 10, 50: 100} {
+		q := newQueue(qps)
+		admitted := 0
+		for i := range 200 {
+			if q.Admit(link(i), start, start) {
+				admitted++
+			}
+		}
+		if admitted != want || q.OpenPINs() != want || q.QueueLength() != 200-want {
+			t.Errorf("qps %v: got %d admitted, %d open, %d queued, want %d, %d, %d", qps, admitted, q.OpenPINs(), q.QueueLength(), want, want, 200-want)
+		}
+		q.wantTurns(t)
+	}
+}
+
+func TestPollIntervalFollowsOpenPINsAndRate(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		qps  float64
+		open int
+		want time.Duration
+	}{
+		{5, 0, time.Second},
+		{5, 1, time.Second},
+		{5, 5, 2 * time.Second},
+		{5, 10, 4 * time.Second},
+		{5, 12, 4800 * time.Millisecond},
+		{5, 40, 5 * time.Second},
+		{0.5, 1, 4 * time.Second},
+		{0.5, 2, 5 * time.Second},
+	} {
+		q := newQueue(c.qps)
+		for i := range c.open {
+			q.ResumePIN(link(i))
+			q.ResumePIN(link(i)) // The second time changes nothing.
+		}
+		if got := q.PollInterval(); got != c.want {
+			t.Errorf("qps %v, %d open: got %s between two polls, want %s", c.qps, c.open, got, c.want)
+		}
+	}
+}
+
+func TestUntilPoll(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		polled, now int // seconds; polled 0: not yet
+		want        time.Duration
+	}{
+		"never polled":           {0, 10, 0},
+		"polled now":             {10, 10, 4 * time.Second},
+		"polled":                 {10, 13, time.Second},
+		"due":                    {10, 14, 0},
+		"overdue":                {10, 20, 0},
+		"the clock was set back": {1000, 10, 4 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(0.5)
+			q.ResumePIN(link(0))
+			if c.polled > 0 {
+				q.Polled(link(0), after(c.polled))
+			}
+			if got := max(q.UntilPoll(link(0), after(c.now)), 0); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestNewPINIsNotTakenForPolled(t *testing.T) {
+	t.Parallel()
+	q := newQueue(0.5)
+	q.Admit(link(0), start, start)
+	q.Polled(link(0), start)
+	q.Failed(link(0), PollPIN, pollCeiling, start) // Keeps the entry.
+	q.LeavePIN(link(0))
+	q.Polled(link(0), start) // It has none.
+	q.Admit(link(0), start, start)
+	if got := q.UntilPoll(link(0), start); got > 0 {
+		t.Errorf("got %s until the first poll of a new PIN, want it due", got)
+	}
+}
+
+func TestQueueIsInOrderOfArrival(t *testing.T) {
+	t.Parallel()
+	q := newQueue(0.5) // one place
+	q.Admit(link(0), start, start)
+	for _, i := range []int{3, 1, 5, 2, 4} {
+		if q.Admit(link(i), after(i), after(10)) || !q.Queued(link(i)) {
+			t.Errorf("link %d has a place or is not queued while there is no room", i)
+		}
+		q.Admit(link(i), after(0), after(20)) // Asking again changes nothing.
+	}
+	q.LeavePIN(link(2))
+	q.LeavePIN(link(0))
+	if got, want := q.oneByOne(after(30)), []Link{link(1), link(3), link(4), link(5)}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := q.Links(); got != 0 {
+		t.Errorf("got %d entries, want none", got)
+	}
+}
+
+func TestTurnComesWithEveryFreePlace(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		free func(*queue)
+		want []Link
+	}{
+		"a PIN is gone":             {func(q *queue) { q.LeavePIN(link(0)) }, []Link{link(2)}},
+		"a link is gone":            {func(q *queue) { q.Forget(link(0)) }, []Link{link(2)}},
+		"both":                      {func(q *queue) { q.Forget(link(0)); q.LeavePIN(link(1)) }, []Link{link(2), link(3)}},
+		"a PIN is refused":          {func(q *queue) { q.Failed(link(0), MintPIN, time.Minute, start); q.LeavePIN(link(0)) }, []Link{link(2)}},
+		"a reservation is given up": {func(q *queue) { q.LeavePIN(link(0)); q.LeavePIN(link(2)) }, []Link{link(2), link(3)}},
+		"a reservation is gone":     {func(q *queue) { q.LeavePIN(link(0)); q.Forget(link(2)) }, []Link{link(2), link(3)}},
+		"the first in line left":    {func(q *queue) { q.LeavePIN(link(2)); q.LeavePIN(link(0)) }, []Link{link(3)}},
+		"the first in line is gone": {func(q *queue) { q.Forget(link(2)); q.LeavePIN(link(0)) }, []Link{link(3)}},
+		"none":                      {func(q *queue) { q.LeavePIN(link(4)); q.Forget(link(100)); q.Admit(link(0), start, start) }, nil},
+		"a PIN was open after all":  {func(q *queue) { q.ResumePIN(link(2)); q.LeavePIN(link(0)) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(1) // two places
+			for i := range 5 {
+				q.Admit(link(i), after(i), start)
+			}
+			c.free(q)
+			q.wantTurns(t, c.want...)
+		})
+	}
+}
+
+func TestTurnIsTaken(t *testing.T) {
+	t.Parallel()
+	q := newQueue(0.5)
+	for i := range 3 {
+		q.Admit(link(i), after(i), start)
+	}
+	q.LeavePIN(link(0))
+	q.wantTurns(t, link(1))
+	if q.Queued(link(1)) || q.OpenPINs() != 0 || q.QueueLength() != 1 {
+		t.Errorf("got queued %t, %d open, queue %d with a place reserved, want false, 0, 1", q.Queued(link(1)), q.OpenPINs(), q.QueueLength())
+	}
+	if q.Admit(link(3), start.Add(-time.Hour), start) {
+		t.Error("the reserved place went to another link")
+	}
+	if !q.Admit(link(1), start, start) || q.OpenPINs() != 1 {
+		t.Error("the link whose turn has come got no place")
+	}
+	q.wantTurns(t)
+}
+
+func TestTurnMayUseThePace(t *testing.T) {
+	t.Parallel()
+	var p *Pace
+	admitted := 0
+	p = New(Options{QPS: 0.5, Burst: 1, Turn: func(l Link) {
+		if p.Admit(l, start, start) {
+			admitted++
+		}
+		p.Forget(l)
+	}})
+	for i := range 10 {
+		p.Admit(link(i), start, start)
+	}
+	p.Forget(link(0))
+	if admitted != 9 || p.Links() != 0 {
+		t.Errorf("got %d turns taken, %d entries, want 9, 0", admitted, p.Links())
+	}
+}
+
+func TestPlaceThatIsNotTakenGoesToTheNext(t *testing.T) {
+	t.Parallel()
+	q := newQueue(0.5)
+	for i := range 4 {
+		q.Admit(link(i), after(i), start)
+	}
+	q.Forget(link(0))
+	q.wantTurns(t, link(1))
+	q.ThrottledTime(after(100)) // The first to tell the time.
+	q.Rate()
+	q.ThrottledTime(after(130))
+	q.wantTurns(t)
+	q.ThrottledTime(after(131))
+	q.wantTurns(t, link(2))
+	if !q.Queued(link(1)) {
+		t.Error("the link that did not come is no longer queued")
+	}
+	q.PollInterval()
+	for _, c := range []struct {
+		now  int
+		want Link
+	}{
+		{131, Link{}},
+		{162, link(3)}, // Those that have not been asked go before those that did not come.
+		{163, Link{}},
+		{194, link(1)},
+	} {
+		q.Remaining(link(1), MintPIN, after(c.now))
+		if c.want == (Link{}) {
+			q.wantTurns(t)
+		} else {
+			q.wantTurns(t, c.want)
+		}
+	}
+	if q.Admit(link(2), start, after(195)) { // It is back, so its place in the queue is as before.
+		t.Error("a link that is late has the place of another")
+	}
+	q.LeavePIN(link(1))
+	q.wantTurns(t, link(2))
+}
+
+func TestOnlyLinkIsRemindedOfItsTurn(t *testing.T) {
+	t.Parallel()
+	q := newQueue(0.5)
+	q.Admit(link(0), start, start)
+	q.Admit(link(1), start, start)
+	q.LeavePIN(link(0))
+	q.wantTurns(t, link(1))
+	q.Take(link(9), Poll, start)
+	q.Take(link(9), Poll, after(31))
+	q.wantTurns(t, link(1))
+	if !q.Admit(link(1), start, after(100)) {
+		t.Error("the only link that waits got no place")
+	}
+	q.wantTurns(t) // It is not called for what it has already.
+}
+
+func TestThousandLinksDelayAnotherNamespaceByOneTurn(t *testing.T) {
+	t.Parallel()
+	for _, qps := range []float64{0.5, 5} {
+		q := newQueue(qps)
+		for i := range 1000 {
+			q.Admit(in("many", i), start, start)
+		}
+		var holding []Link
+		for i := range q.OpenPINs() {
+			holding = append(holding, in("many", i))
+		}
+		few := in("few", 0)
+		q.Admit(few, after(3600), after(3600))
+		q.LeavePIN(holding[0])
+		q.wantTurns(t, few)
+		if !q.Admit(few, start, after(3600)) {
+			t.Errorf("qps %v: the link of the other namespace got no place after one turn", qps)
+		}
+	}
+}
+
+func TestTurnsAreFairBetweenNamespaces(t *testing.T) {
+	t.Parallel()
+	t.Run("among equals the one served longest ago", func(t *testing.T) {
+		t.Parallel()
+		q := newQueue(0.5)
+		q.Admit(in("a", 0), start, start)
+		for i := 1; i < 3; i++ {
+			q.Admit(in("a", i), start, start) // Earlier than all others.
+			q.Admit(in("b", i), after(2), start)
+			q.Admit(in("c", i), after(1), start)
+		}
+		q.LeavePIN(in("a", 0))
+		want := []Link{in("c", 1), in("b", 1), in("a", 1), in("c", 2), in("b", 2), in("a", 2)}
+		if got := q.oneByOne(start); !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+	t.Run("the one with the fewest places", func(t *testing.T) {
+		t.Parallel()
+		q := newQueue(1.5) // three places
+		q.Admit(in("b", 0), start, start)
+		q.Admit(in("a", 0), start, start)
+		q.Admit(in("a", 1), start, start)
+		q.Admit(in("a", 2), start, start)
+		q.Admit(in("b", 1), after(1), start)
+		q.Admit(in("c", 0), after(2), start)
+		q.LeavePIN(in("a", 0)) // One each: b was served before a, but c has none.
+		q.LeavePIN(in("a", 1)) // b and c have one each.
+		q.LeavePIN(in("b", 0)) // The reserved places count.
+		q.wantTurns(t, in("c", 0), in("a", 2), in("b", 1))
+	})
+}
+
+func TestRateDecidesHowManyGetAPIN(t *testing.T) {
+	t.Parallel()
+	q := newQueue(5)
+	for i := range 20 {
+		q.Admit(link(i), after(i), start)
+	}
+	q.Answered(Answer{Throttled: true, Asked: start}, start) // 2.5: room for five
+	if got := q.OpenPINs(); got != 10 {
+		t.Errorf("got %d open PINs after the rate fell, want all 10 still", got)
+	}
+	for i := range 5 {
+		q.LeavePIN(link(i))
+	}
+	q.wantTurns(t)
+	q.LeavePIN(link(5))
+	q.wantTurns(t, link(10))
+	q.Admit(link(10), start, start)
+	for i := range 31 { // Half a minute is half a request per second: room for one more.
+		q.Answered(Answer{OK: true}, after(i+1))
+	}
+	q.wantTurns(t, link(11))
+	for i := 31; i < 180; i++ {
+		q.Answered(Answer{OK: true}, after(i+1))
+	}
+	if got := len(q.turns); got < 4 || q.Rate() != 5 {
+		t.Errorf("got %d more turns at rate %v, want at least 4 at 5", got, q.Rate())
+	}
+}
+
+func TestRefusedMintBlocksNothing(t *testing.T) {
+	t.Parallel()
+	q := newQueue(5)
+	for i := range 10 {
+		q.Admit(link(i), start, start)
+	}
+	q.Admit(link(10), after(1), after(1))
+	for i := range 10 {
+		if wait := q.Failed(link(i), MintPIN, time.Minute, after(1)); wait != time.Second {
+			t.Errorf("got %s to wait after a refused PIN, want 1s", wait)
+		}
+		q.LeavePIN(link(i))
+	}
+	q.wantTurns(t, link(10))
+	if got := q.Failures(link(0), MintPIN); got != 1 {
+		t.Errorf("got %d failures of a link that left the queue, want 1", got)
+	}
+}
