@@ -96,7 +96,7 @@ test: control-plane ## Run all tests, with the race detector, on a real kube-api
 	fi; \
 	set -ex; \
 	go test $$race -timeout 15m -skip '^TestFaultMatrix$$' ./...; \
-	go test -timeout 15m -run '^TestFaultMatrix$$' ./internal/controller; \
+	go test -timeout 15m -run '^TestFaultMatrix$$' ./test/stories; \
 	cd test/install && go test -timeout 15m ./...
 
 .PHONY: node-programs
@@ -119,16 +119,16 @@ footprint: control-plane build ## Measure the memory and the CPU that the manage
 
 .PHONY: test-kill
 test-kill: control-plane ## Kill the manager 200 times over 50 links, and see that nothing is lost.
-	go test -timeout 40m -count 1 -v -run TestManagerThatIsKilled ./internal/controller -kills 200 -kill-links 50
+	go test -timeout 40m -count 1 -v -run TestManagerThatIsKilled ./test/stories -kills 200 -kill-links 50
 
 .PHONY: test-scale
 test-scale: control-plane ## Let 100 pending links share the budget, and restart with 1,000 linked ones.
-	go test -timeout 40m -count 1 -v -run TestPendingLinksShareTheBudget ./internal/controller -load-links 100
-	go test -timeout 40m -count 1 -v -run TestRestartAsksPlex ./internal/controller -scale-links 1000
+	go test -timeout 40m -count 1 -v -run TestPendingLinksShareTheBudget ./test/stories -load-links 100
+	go test -timeout 40m -count 1 -v -run TestRestartAsksPlex ./test/stories -scale-links 1000
 
 .PHONY: bench
 bench: control-plane ## Measure how long a link takes, and print the distribution.
-	go test -run '^$$' -bench . -benchtime 20x ./internal/controller
+	go test -run '^$$' -bench . -benchtime 20x ./test/stories
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for 30 seconds.

@@ -15,7 +15,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// plexClient never waits for long: all that it calls is on this machine.
+// plexClient times out quickly: all servers it calls are on this machine.
 var plexClient = &http.Client{Timeout: 10 * time.Second}
 
 // link applies the PlexLink, shows its PIN, and waits until it is entered.
@@ -42,12 +42,12 @@ func (d *demo) link(ctx context.Context) error {
 		wait[len(wait)-1] = "--timeout=30s"
 	} else {
 		fmt.Printf(`
-    Now it is your turn. Open this page, which plays plex.tv/link, and enter the PIN %s as alice:
+    Now it is your turn. Open this page, the simulated plex.tv/link, and enter the PIN %s as alice:
 
         %s
 
     Or in another terminal:  curl --data account=alice --data pin=%[1]s %[3]s/link
-    The PIN is good until %[4]s. After that "kubectl get plexlink" shows a new one.
+    The PIN expires at %[4]s. After that "kubectl get plexlink" shows a new one.
 `, link.Status.PIN.Code, link.Status.PIN.LinkURL, d.plexURL, link.Status.PIN.ExpirationTime.Local().Format("15:04"))
 	}
 	if err := d.show(ctx, wait...); err != nil {
@@ -57,7 +57,7 @@ func (d *demo) link(ctx context.Context) error {
 	return d.show(ctx, "get", "plexlink", "-n", "media", "-o", "wide")
 }
 
-// enter does what a person does at the link page.
+// enter submits the PIN to the link page, as a browser does.
 func (d *demo) enter(ctx context.Context, pin string) error {
 	form := url.Values{"account": {"alice"}, "pin": {pin}}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.plexURL+"/link", strings.NewReader(form.Encode()))
@@ -71,7 +71,7 @@ func (d *demo) enter(ctx context.Context, pin string) error {
 	}
 	response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("enter the PIN: the link page answers %s", response.Status)
+		return fmt.Errorf("enter the PIN: the link page responds %s", response.Status)
 	}
 	return nil
 }
@@ -115,13 +115,13 @@ func (d *demo) prove(ctx context.Context) error {
 		}
 		fmt.Printf("    GET %s/library/sections  %-14s  %s\n", address, call.how, status)
 		if !strings.HasPrefix(status, fmt.Sprint(call.want)) {
-			return fmt.Errorf("the media server answers %s, not %d", status, call.want)
+			return fmt.Errorf("got %s from the media server, want %d", status, call.want)
 		}
 	}
 	return nil
 }
 
-// get returns the status of the answer, such as 200 OK.
+// get returns the status of the response, such as 200 OK.
 func get(ctx context.Context, address string, header http.Header) (string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {

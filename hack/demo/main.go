@@ -1,5 +1,5 @@
-// demo shows the whole flow on this machine: it starts etcd, kube-apiserver, plexsim and the manager, applies a PlexLink,
-// waits until its PIN is entered, and calls the media server with exactly what is in the Secret.
+// Command demo shows the whole flow on this machine: it starts etcd, kube-apiserver, plexsim and the manager, applies a
+// PlexLink, waits until its PIN is entered, and calls the media server with exactly what is in the Secret.
 package main
 
 import (
@@ -10,19 +10,17 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"syscall"
+
+	"plexlink.dev/operator/hack/internal/supervise"
 )
 
 // demo is what the steps share.
 type demo struct {
-	auto   bool   // enter the PIN without a person, and exit when all is shown
-	assets string // folder of etcd, kube-apiserver and kubectl
-	dir    string // temporary; all that is written at run time is in it
-	// fail ends the demo from outside its steps.
-	fail context.CancelCauseFunc
-	// stops end what was started, in that order.
-	stops []func() error
+	auto    bool   // enter the PIN automatically, and exit when all is shown
+	assets  string // folder of etcd, kube-apiserver and kubectl
+	dir     string // temporary; all files written at run time are in it
+	running supervise.Group
 
 	plexURL   string // of the simulated plex.tv
 	serverURL string // of the simulated media server
@@ -33,9 +31,9 @@ func main() {
 	if program := os.Getenv(standInFor(os.Args[0])); program != "" {
 		become(program)
 	}
-	auto := flag.Bool("auto", false, "Enter the PIN without a person, and exit when all is shown.")
+	auto := flag.Bool("auto", false, "Enter the PIN automatically, and exit when all is shown.")
 	flag.Parse()
-	endWithParent(syscall.SIGTERM)
+	supervise.EndWithParent(syscall.SIGTERM)
 	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, restore) // a second Ctrl-C does not wait
 	if err := run(ctx, *auto); err != nil {
@@ -44,7 +42,7 @@ func main() {
 	}
 }
 
-// run shows everything until it is done or interrupted. All that it starts has ended when it returns.
+// run shows everything until it is done or interrupted, and stops what it started before it returns.
 func run(interrupted context.Context, auto bool) (err error) {
 	d := &demo{auto: auto}
 	if err := d.check(); err != nil {
@@ -54,13 +52,13 @@ func run(interrupted context.Context, auto bool) (err error) {
 		return err
 	}
 	ctx, fail := context.WithCancelCause(interrupted)
-	d.fail = fail
+	d.running = supervise.Group{Dir: d.dir, Fail: fail}
 	defer func() {
-		if stopErr := d.stopAll(); stopErr != nil {
+		if stopErr := errors.Join(d.running.Stop(), os.RemoveAll(d.dir)); stopErr != nil {
 			err = errors.Join(err, stopErr)
 			return
 		}
-		fmt.Println("\nAll is stopped, and the temporary files are removed.")
+		fmt.Println("\nStopped everything and removed temporary files.")
 	}()
 	for _, step := range []func(context.Context) error{d.start, d.link, d.prove, d.stay} {
 		err := step(ctx)
@@ -72,13 +70,13 @@ func run(interrupted context.Context, auto bool) (err error) {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil:
-			return fmt.Errorf("%w%s", err, d.logEnd("manager"))
+			return fmt.Errorf("%w%s", err, d.running.LogEnd("manager"))
 		}
 	}
 	return nil
 }
 
-// check finds what is missing before anything is started.
+// check reports what is missing before anything is started.
 func (d *demo) check() error {
 	if _, err := os.Stat("hack/demo/plexlink.yaml"); err != nil {
 		return errors.New(`this is not the root of the repository: run "make demo" there`)
@@ -99,13 +97,13 @@ func (d *demo) check() error {
 	return nil
 }
 
-// stay keeps everything running for a person who wants to play along.
+// stay keeps everything running until it is interrupted.
 func (d *demo) stay(ctx context.Context) error {
 	if d.auto {
 		return nil
 	}
 	fmt.Printf(`
-All keeps running until Ctrl-C. To play along, in another terminal:
+Everything keeps running until Ctrl-C. To play along, in another terminal:
 
     export KUBECONFIG=%s
     %[3]s describe plexlink -n media kometa
@@ -116,14 +114,5 @@ All keeps running until Ctrl-C. To play along, in another terminal:
 	return nil
 }
 
-// stopAll stops what runs, the youngest first, and removes what was written.
-func (d *demo) stopAll() error {
-	var errs []error
-	for _, stop := range slices.Backward(d.stops) {
-		errs = append(errs, stop())
-	}
-	return errors.Join(append(errs, os.RemoveAll(d.dir))...)
-}
-
-// path of a file in the temporary folder.
+// path returns the path of a file in the temporary folder.
 func (d *demo) path(name string) string { return filepath.Join(d.dir, name) }

@@ -7,17 +7,19 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"plexlink.dev/operator/hack/internal/supervise"
 )
 
 // envtest starts etcd and kube-apiserver by path and would leave them running if the demo were killed. So it gets links
-// to the demo itself, which then becomes the program, with the wish to end with its parent.
+// to the demo itself, which then becomes the program, and has the kernel kill it when its parent exits.
 
-// standInFor names the environment variable that has the program for which a link stands in.
+// standInFor returns the name of the environment variable that holds the program behind a link.
 func standInFor(link string) string {
 	return "PLEXLINK_DEMO_" + strings.ToUpper(strings.ReplaceAll(filepath.Base(link), "-", "_"))
 }
 
-// standIn makes the link for a program, and returns its path.
+// standIn creates the link for a program, and returns its path.
 func (d *demo) standIn(name string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -28,10 +30,10 @@ func (d *demo) standIn(name string) (string, error) {
 	return link, os.Symlink(self, link)
 }
 
-// become replaces this process by a program.
+// become replaces this process with a program.
 func become(program string) {
-	runtime.LockOSThread() // the wish belongs to the thread
-	endWithParent(syscall.SIGKILL)
+	runtime.LockOSThread() // the signal is requested by the thread that calls Exec
+	supervise.EndWithParent(syscall.SIGKILL)
 	err := syscall.Exec(program, append([]string{program}, os.Args[1:]...), os.Environ())
 	fmt.Fprintf(os.Stderr, "start %s: %v\n", program, err)
 	os.Exit(1)

@@ -25,7 +25,7 @@ const (
 	serviceAccount = "plexlink-controller-manager"
 )
 
-// start builds and starts all that the demo needs.
+// start builds and starts everything the demo needs.
 func (d *demo) start(ctx context.Context) error {
 	for _, step := range []struct {
 		what string
@@ -34,7 +34,7 @@ func (d *demo) start(ctx context.Context) error {
 		{"Building the manager and plexsim into " + binaries, d.build},
 		{"Starting etcd and kube-apiserver", d.startControlPlane},
 		{"Installing the CRD, the ServiceAccount and its rights", d.install},
-		{"Starting plexsim, which plays plex.tv", d.startPlexsim},
+		{"Starting plexsim, the simulated plex.tv", d.startPlexsim},
 		{"Starting the manager", d.startManager},
 	} {
 		if err := timed(step.what, func() error { return step.do(ctx) }); err != nil || ctx.Err() != nil {
@@ -54,7 +54,7 @@ func (d *demo) build(ctx context.Context) error {
 
 // startControlPlane starts etcd and kube-apiserver on free ports, and writes the administrator's kubeconfig.
 func (d *demo) startControlPlane(context.Context) error {
-	log, err := d.createLog("control-plane")
+	log, err := d.running.CreateLog("control-plane")
 	if err != nil {
 		return err
 	}
@@ -73,14 +73,15 @@ func (d *demo) startControlPlane(context.Context) error {
 	if etcd.Path, err = d.standIn("etcd"); err != nil {
 		return err
 	}
-	d.stops = append(d.stops, log.Close, env.Stop)
+	d.running.OnStop(log.Close)
+	d.running.OnStop(env.Stop)
 	if _, err := env.Start(); err != nil {
-		return fmt.Errorf("start etcd and kube-apiserver: %w%s", err, d.logEnd("control-plane"))
+		return fmt.Errorf("start etcd and kube-apiserver: %w%s", err, d.running.LogEnd("control-plane"))
 	}
 	return os.WriteFile(d.path("kubeconfig"), env.KubeConfig, 0o600)
 }
 
-// install applies what the manager needs: the CRD, and the ServiceAccount with the rights that it has in any cluster.
+// install applies what the manager needs: the CRD, and the ServiceAccount with the rights it has in any cluster.
 func (d *demo) install(ctx context.Context) error {
 	for _, args := range [][]string{
 		{"create", "namespace", namespace},
@@ -95,14 +96,16 @@ func (d *demo) install(ctx context.Context) error {
 	return nil
 }
 
-// startPlexsim starts the simulator and learns its addresses.
+// startPlexsim starts the simulator and reads its addresses from its output.
 func (d *demo) startPlexsim(context.Context) error {
 	out, in, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer out.Close()
-	err = d.startProcess(filepath.Join(binaries, "plexsim"), in, nil, "--config=hack/demo/plexsim.yaml")
+	cmd := exec.Command(filepath.Join(binaries, "plexsim"), "--config=hack/demo/plexsim.yaml")
+	cmd.Stdout = in
+	err = d.running.Start(cmd)
 	in.Close()
 	if err != nil {
 		return err
@@ -119,7 +122,7 @@ func (d *demo) startPlexsim(context.Context) error {
 			return nil
 		}
 	}
-	return errors.New("plexsim did not start" + d.logEnd("plexsim"))
+	return errors.New("plexsim did not start" + d.running.LogEnd("plexsim"))
 }
 
 // startManager starts the manager under its ServiceAccount.
@@ -138,8 +141,10 @@ func (d *demo) startManager(ctx context.Context) error {
 	if err := clientcmd.WriteToFile(*config, d.path("manager.kubeconfig")); err != nil {
 		return err
 	}
-	return d.startProcess(filepath.Join(binaries, "manager"), nil, []string{"KUBECONFIG=" + d.path("manager.kubeconfig")},
+	cmd := exec.Command(filepath.Join(binaries, "manager"),
 		"--plex-url="+d.plexURL,
 		"--deny-server-cidrs=169.254.0.0/16", // without loopback, where the simulated servers are
 		"--leader-elect=false", "--metrics-bind-address=0", "--health-probe-bind-address=127.0.0.1:0")
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+d.path("manager.kubeconfig"))
+	return d.running.Start(cmd)
 }

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"plexlink.dev/operator/hack/internal/supervise"
 )
 
 const (
@@ -35,8 +37,9 @@ func boot(dir string, command []string) error {
 	}
 	ctx, fail := context.WithCancelCause(interrupted)
 	defer fail(nil)
-	n := &node{dir: dir, programs: programs, fail: fail}
-	defer n.stop()
+	n := &node{dir: dir, programs: programs, running: &supervise.Group{Dir: dir, Fail: fail}}
+	// What does not stop in time is killed; the kernel ends the containers when this process exits.
+	defer func() { _ = n.running.Stop() }()
 	for variable, value := range map[string]string{
 		"PATH":                 programs + ":" + filepath.Dir(programs) + ":" + os.Getenv("PATH"),
 		"KUBECONFIG":           n.path("admin.kubeconfig"),
@@ -53,7 +56,7 @@ func boot(dir string, command []string) error {
 		what string
 		do   func(context.Context) error
 	}{
-		{"making a network of its own, " + network, n.network},
+		{"creating its network, " + network, n.network},
 		{"starting etcd and kube-apiserver", n.controlPlane},
 		{"starting the controllers and the scheduler", n.controllers},
 		{"starting containerd", n.runtime},
@@ -68,7 +71,8 @@ func boot(dir string, command []string) error {
 			return context.Cause(ctx)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", step.what, err)
+			// %v, because the exit code of this program is that of the command, not that of a step.
+			return fmt.Errorf("%s: %v", step.what, err)
 		}
 	}
 	fmt.Printf("node: %5.1f s  ready. KUBECONFIG=%s, inside the node's network.\n",

@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
-	"plexlink.dev/operator/hack/node/onelayer"
+	"plexlink.dev/operator/hack/onelayer"
 )
 
 const pauseImage = "plexlink.dev/pause:1"
@@ -101,11 +102,11 @@ func (n *node) runtime(ctx context.Context) error {
 	if err := n.until(ctx, "ctr", "version"); err != nil {
 		return err
 	}
-	if err := onelayer.Write(n.path("pause.tar"), pauseImage, filepath.Join(n.programs, "pause")); err != nil {
+	image := onelayer.Image{Name: pauseImage, Program: filepath.Join(n.programs, "pause"), Arch: runtime.GOARCH}
+	if _, err := image.Write(n.path("pause.tar")); err != nil {
 		return err
 	}
-	err := n.command(ctx, "ctr", "images", "import", "--local", n.path("pause.tar"))
-	return err
+	return n.command(ctx, "ctr", "images", "import", "--local", n.path("pause.tar"))
 }
 
 // kubelet starts what runs the Pods and what leads the addresses of Services to them.

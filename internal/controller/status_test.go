@@ -2,16 +2,24 @@ package controller
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/plex"
+	"plexlink.dev/operator/internal/template"
 )
 
 type pages struct{}
@@ -19,25 +27,39 @@ type pages struct{}
 func (pages) EntryURL() string           { return "https://plex.tv/link" }
 func (pages) LinkURL(code string) string { return "https://plex.tv/link/?pin=" + code }
 
-// linkedScope is a link at which nothing is wrong and nothing is news.
+// linkedScope is a link at which nothing is wrong.
 func linkedScope() *scope {
 	link := &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Name: "kometa", Namespace: "media", Generation: 3}}
-	d := device{ClientIdentifier: "example", Token: "example", ServerToken: "example", deviceState: deviceState{
-		Account: plex.Account{Username: "alice"},
-		Server: &server{
-			Name: "My Plex Server", MachineIdentifier: "example", Owned: true,
-			URL: "http://192.168.1.100:32400", Spec: serverSpecKey(link.Spec.Server),
+	return &scope{
+		link: link, name: types.NamespacedName{Namespace: "media", Name: "kometa"}, now: start, memory: &entry{}, loaded: true,
+		state: state{
+			ClientIdentifier: "example", Token: "example", ServerToken: "example", Account: plex.Account{Username: "alice"},
+			Server: server{
+				Name: "My Plex Server", MachineIdentifier: "example", Owned: true,
+				URL: "http://192.168.1.100:32400", Spec: serverSpecKey(link.Spec.Server),
+			},
 		},
-	}}
-	return &scope{link: link, now: start, device: d, secretInPlace: true}
+		secretSynced: true, secretExists: true,
+	}
 }
 
-func TestStatusSaysWhatHappenedAndWhatToDo(t *testing.T) {
-	t.Parallel()
-	pin := func(s *scope) {
-		s.device.Token, s.device.Server = "", nil
-		s.device.PINID, s.device.PIN = "1", &openPIN{Code: "ABCD", ExpiresAt: start.Add(15 * time.Minute)}
+// failed is a check of the server that failed, for the spec that the link has.
+func failed(s *scope, err error) {
+	reason, message := describeServerError(err, s)
+	s.state = s.state.serverFailed(serverProblem{Reason: reason, Message: message, Spec: serverSpecKey(s.link.Spec.Server)})
+	if err, ok := serverObstacle(s).(*obstacle); ok {
+		s.obstacle = err
 	}
+}
+
+func TestStatusTellsWhatHappenedAndWhatToDo(t *testing.T) {
+	t.Parallel()
+	nothing := func(s *scope) { s.state, s.secretSynced, s.secretExists = newState("x", ""), false, false }
+	pin := func(s *scope) {
+		nothing(s)
+		s.state = s.state.pinMinted(plex.PIN{ID: "1", Code: "ABCD", ExpiresIn: 15 * time.Minute}, start)
+	}
+	unresolved := func(s *scope) { s.state.Server, s.secretSynced, s.secretExists = server{}, false, false }
 	unproven := func(verdicts ...plex.Verdict) *unprovenError {
 		e := &unprovenError{server: "My Plex Server"}
 		for i, v := range verdicts {
@@ -45,47 +67,68 @@ func TestStatusSaysWhatHappenedAndWhatToDo(t *testing.T) {
 		}
 		return e
 	}
+	stop := func(o *obstacle) func(*scope) { return func(s *scope) { nothing(s); s.obstacle = o } }
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "kometa", Labels: map[string]string{
+		v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.NameLabel: "two"}}}
 	for name, test := range map[string]struct {
 		change          func(*scope)
 		reason, message string
 		progress        string // Reconciling, Stalled or neither
 	}{
-		"linked":        {func(*scope) {}, "Linked", "the Secret kometa has a token for My Plex Server at http://192.168.1.100:32400", ""},
-		"a PIN is open": {pin, "AwaitingLink", "enter ABCD at https://plex.tv/link before 12:15 UTC", "Reconciling"},
-		"no PIN yet":    {func(s *scope) { s.device = device{ClientIdentifier: "x"} }, "AwaitingLink", "being requested", "Reconciling"},
-		"in the queue":  {func(s *scope) { s.device, s.place = device{ClientIdentifier: "x"}, 7 }, "Queued", "place 7 in the queue", "Reconciling"},
-		"nobody entered a PIN": {func(s *scope) {
-			s.device = device{ClientIdentifier: "x", deviceState: deviceState{Unentered: 8}}
-		}, "PINExpired", "kubectl annotate plexlink -n media kometa --overwrite plexlink.dev/link-requested-at=", "Stalled"},
-		"plex.tv gives no PIN": {func(s *scope) {
-			s.device, s.plexErr = device{ClientIdentifier: "x"}, fmt.Errorf("create a PIN: %w", plex.ErrUnavailable)
-		}, "PlexUnavailable", "asked again by itself", "Reconciling"},
-		"the token was revoked": {func(s *scope) { pin(s); s.device.Token, s.device.TokenRevoked = "t", true },
-			"TokenRevoked", "signed this device out; enter ABCD", "Reconciling"},
-		"a Secret is in the way":        {func(s *scope) { s.conflict = "kometa" }, "SecretConflict", "set spec.secret.name to another name", "Stalled"},
-		"the device Secret is not ours": {func(s *scope) { s.conflict = "kometa-plexlink-device" }, "SecretConflict", "delete or rename it", "Stalled"},
-		"the template is broken":        {func(s *scope) { s.templateErr = &templateError{"KEY", "line 1: wrong"} }, "InvalidTemplate", "data[KEY]: line 1: wrong", "Stalled"},
-		"suspended":                     {func(s *scope) { s.link.Spec.Suspend = true }, "Suspended", "spec.suspend is true", ""},
+		"linked":        {func(*scope) {}, "Linked", "Secret kometa has a token for My Plex Server at http://192.168.1.100:32400", ""},
+		"a PIN is open": {pin, "AwaitingLink", "Enter ABCD at https://plex.tv/link before 12:15 UTC", "Reconciling"},
+		"no PIN yet":    {nothing, "AwaitingLink", "Requesting a PIN", "Reconciling"},
+		"in the queue":  {func(s *scope) { nothing(s); s.queuedTime = start }, "Queued", "Waiting for a PIN", "Reconciling"},
+		"all PINs expired": {func(s *scope) { nothing(s); s.state.Unentered = 8 },
+			"PINExpired", "kubectl annotate plexlink -n media kometa --overwrite plexlink.dev/link-requested-at=", "Stalled"},
+		"plex.tv issues no PIN": {func(s *scope) { nothing(s); s.memory.plexProblem = plexProblem(plex.ErrUnavailable) },
+			"PlexUnavailable", "plex.tv is not responding as expected; retrying automatically", "Reconciling"},
+		"plex.tv asks for a pause while a PIN is open": {func(s *scope) { pin(s); s.pausedUntil = start.Add(time.Hour) },
+			"PlexUnavailable", "plex.tv asks for a pause until 13:00:00 UTC", "Reconciling"},
+		"the token was revoked": {func(s *scope) { pin(s); s.state.Token, s.state.Revoked = "t", true },
+			"TokenRevoked", "The account has signed this device out; Enter ABCD", "Reconciling"},
+		"a stranger entered the PIN": {func(s *scope) { pin(s); s.state.Stranger, s.link.Spec.Account.Username = "bob", "alice" },
+			"WrongAccount", "bob entered the PIN, but spec.account asks for alice; Enter ABCD", "Reconciling"},
+		"spec.account asks for another account": {func(s *scope) { s.link.Spec.Account.Username = "bob" },
+			"WrongAccount", "Linked to alice, but spec.account asks for bob; Requesting a PIN", "Reconciling"},
+		"a stranger entered all PINs": {func(s *scope) {
+			nothing(s)
+			s.state.Stranger, s.state.Unentered, s.link.Spec.Account.Username = "bob", 8, "alice"
+		}, "PINExpired", "bob entered the PIN, but spec.account asks for alice; 8 PINs expired", "Stalled"},
+		"the imported token is refused": {func(s *scope) { pin(s); s.state = s.state.importRefused("x", importInvalid("backup")) },
+			"ImportRefused", "does not accept the token of Secret backup; put a working one there, or link anew; Enter ABCD", "Reconciling"},
+		"nothing to import": {stop(&obstacle{reason: v1alpha1.ReasonImportUnavailable, message: importUnavailable("backup", true)}),
+			"ImportUnavailable", "Secret backup of spec.device.importSecretRef does not exist; create it with the keys client-identifier and token", "Reconciling"},
+		"a Secret is in the way":        {stop(targetConflict(secret)), "SecretConflict", "(it belongs to PlexLink two); delete it, or set spec.secret.name", "Stalled"},
+		"the device Secret is not ours": {stop(deviceConflict(secret)), "SecretConflict", "delete or rename it", "Stalled"},
+		"the API server refuses the Secret": {stop(&obstacle{reason: v1alpha1.ReasonSecretRefused, message: "Could not store Secret x: exceeded quota"}),
+			"SecretRefused", "exceeded quota", "Stalled"},
+		"the API server fails": {stop(&obstacle{reason: v1alpha1.ReasonSecretRefused, message: "Could not store Secret x: webhook", passing: true}),
+			"SecretRefused", "webhook", "Reconciling"},
+		"the API server fails for a link that works": {func(s *scope) {
+			s.obstacle = &obstacle{reason: v1alpha1.ReasonSecretRefused, message: "Could not read Secret kometa", harmless: true}
+		}, "Linked", "the last check of its Secrets failed: Could not read Secret kometa", ""},
+		"the Secret is contested": {func(s *scope) { s.obstacle = secretContested(nil, secret) },
+			"SecretContested", "Another client keeps deleting Secret kometa", "Reconciling"},
+		"the template is broken": {stop(invalidTemplate(&template.Error{Key: "KEY", Problem: "line 1: wrong"})),
+			"InvalidTemplate", "spec.secret.template.data[KEY]: line 1: wrong", "Stalled"},
+		"suspended": {stop(&obstacle{reason: v1alpha1.ReasonSuspended, message: suspendedMessage}), "Suspended", "spec.suspend is true", ""},
 		"no such server": {func(s *scope) {
-			s.resolved, s.device.Server = true, nil
-			s.serverErr = &plex.ServerNotFoundError{Selector: plex.Selector{Name: "Attic"}, Servers: []plex.Server{{Name: "Cellar"}}}
-		}, "ServerNotFound", `no server is named "Attic": set spec.server.name to one of: "Cellar"`, "Stalled"},
-		"nothing answers": {func(s *scope) {
-			s.resolved, s.device.Server, s.serverErr = true, nil, unproven(plex.Unreachable, plex.NotThisServer)
-		}, "ServerUnreachable", "none of 2 addresses is My Plex Server: http://192.168.1.0:32400 unreachable; http://192.168.1.1:32400 is another server", "Reconciling"},
-		"the token is refused": {func(s *scope) {
-			s.resolved, s.device.Server, s.serverErr = true, nil, unproven(plex.TokenRefused)
-		}, "TokenRejected", "refused the token", "Reconciling"},
-		"plex.tv is down at a refresh": {func(s *scope) { s.resolved, s.serverErr = true, plex.ErrUnavailable },
-			"Linked", "the last check failed, and the Secret stays as it is: plex.tv does not answer properly", ""},
-		"the server is down at a refresh": {func(s *scope) { s.resolved, s.serverErr = true, unproven(plex.Unreachable) },
-			"Linked", "the last check failed", ""},
-		"plex.tv is down when the spec has changed": {func(s *scope) {
-			s.link.Spec.Server.Name, s.resolved, s.serverErr = "Attic", true, plex.ErrUnavailable
-		}, "PlexUnavailable", "asked again by itself", "Reconciling"},
+			unresolved(s)
+			failed(s, &plex.ServerNotFoundError{Selector: plex.Selector{Name: "Attic"}, Servers: []plex.Server{{Name: "Cellar"}}})
+		}, "ServerNotFound", `; alice entered the PIN: to link another account, run: kubectl annotate`, "Stalled"},
+		"nothing answers": {func(s *scope) { unresolved(s); failed(s, unproven(plex.Unreachable, plex.NotThisServer)) },
+			"ServerUnreachable", "Could not verify My Plex Server at any of its 2 addresses: http://192.168.1.0:32400 unreachable; http://192.168.1.1:32400 is another server", "Reconciling"},
+		"the token is refused": {func(s *scope) { unresolved(s); failed(s, unproven(plex.TokenRefused)) },
+			"TokenRejected", "refused the token", "Reconciling"},
+		"plex.tv is down at a refresh": {func(s *scope) { failed(s, plex.ErrUnavailable) },
+			"Linked", "the last check failed, and the Secret is left unchanged: plex.tv is not responding", ""},
+		"the server is down at a refresh": {func(s *scope) { failed(s, unproven(plex.Unreachable)) }, "Linked", "the last check failed", ""},
+		"plex.tv is down when the spec has changed": {func(s *scope) { s.link.Spec.Server.Name = "Attic"; failed(s, plex.ErrUnavailable) },
+			"PlexUnavailable", "plex.tv is not responding", "Reconciling"},
 		"linked again on request": {func(s *scope) {
-			s.device.Relink, s.device.PINID, s.device.PIN = true, "1", &openPIN{Code: "ABCD", ExpiresAt: start}
-		}, "Linked", "to link again, enter ABCD", ""},
+			s.state = s.state.linkRequested("again", start).pinMinted(plex.PIN{ID: "1", Code: "ABCD"}, start)
+		}, "Linked", "to link again: Enter ABCD", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -94,7 +137,7 @@ func TestStatusSaysWhatHappenedAndWhatToDo(t *testing.T) {
 			s.link.Status = deriveStatus(s, pages{})
 			ready := meta.FindStatusCondition(s.link.Status.Conditions, v1alpha1.ConditionReady)
 			if ready.Reason != test.reason || !strings.Contains(ready.Message, test.message) {
-				t.Errorf("it is %s: %s\nwant %s: %s", ready.Reason, ready.Message, test.reason, test.message)
+				t.Errorf("got %s: %s\nwant %s: %s", ready.Reason, ready.Message, test.reason, test.message)
 			}
 			progress := ""
 			for _, c := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
@@ -103,33 +146,76 @@ func TestStatusSaysWhatHappenedAndWhatToDo(t *testing.T) {
 				}
 			}
 			if progress != test.progress {
-				t.Errorf("it is %q, want %q", progress, test.progress)
+				t.Errorf("got progress %q, want %q", progress, test.progress)
 			}
-			for _, broken := range brokenStatusRules(s.link) {
-				t.Error(broken)
+			if pinShown := s.link.Status.PIN != nil; pinShown && (progress == "Stalled" || !s.pausedUntil.IsZero()) {
+				t.Error("a PIN is asked for although there is something else to do first")
 			}
 		})
 	}
 }
 
-func TestStatusDoesNotChangeByItself(t *testing.T) {
+func TestStatusDoesNotChangeWithoutACause(t *testing.T) {
 	t.Parallel()
 	s := linkedScope()
-	s.resolved, s.serverErr = true, plex.ErrUnavailable
+	failed(s, plex.ErrUnavailable)
 	s.link.Status = deriveStatus(s, pages{})
 	later := *s
-	later.now, later.resolved, later.serverErr = start.Add(time.Hour), false, nil // Nothing is tried meanwhile.
+	later.now, later.obstacle = start.Add(time.Hour), nil // Nothing is tried meanwhile.
 	if got := deriveStatus(&later, pages{}); !equality.Semantic.DeepEqual(got, s.link.Status) {
-		t.Errorf("the status became %+v", got)
+		t.Errorf("got %+v\nwant %+v", got, s.link.Status)
+	}
+}
+
+func TestStatusTakesNothingFromTheStatusOfBefore(t *testing.T) {
+	t.Parallel()
+	s := linkedScope()
+	want := deriveStatus(s, pages{})
+	s.link.Status = v1alpha1.PlexLinkStatus{
+		SecretName: "edited", Account: &v1alpha1.AccountStatus{Username: "edited"}, Server: &v1alpha1.ServerStatus{URL: "http://edited"},
+		PIN: &v1alpha1.PINStatus{Code: "EDIT"}, Servers: []v1alpha1.ServerChoice{{Name: "edited"}}, LastHandledLinkRequest: "edited",
+		LastRefreshTime: &metav1.Time{Time: start}, QueuedTime: &metav1.Time{Time: start},
+	}
+	got := deriveStatus(s, pages{})
+	got.Conditions, want.Conditions = nil, nil // Their times differ.
+	if !equality.Semantic.DeepEqual(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
 	}
 }
 
 func TestMessagesStayShortAndOfOneLine(t *testing.T) {
 	t.Parallel()
 	s := linkedScope()
-	s.device.Server.Name = "a\nb" + strings.Repeat("ü", 5000)
-	got := message(&v1alpha1.PlexLink{Status: deriveStatus(s, pages{})})
+	s.state.Server.Name = "a\nb" + strings.Repeat("ü", 5000)
+	got := meta.FindStatusCondition(deriveStatus(s, pages{}).Conditions, v1alpha1.ConditionReady).Message
 	if len(got) > maxMessage || strings.Contains(got, "\n") || !strings.Contains(got, "a b") {
-		t.Errorf("the message has %d bytes: %.80q", len(got), got)
+		t.Errorf("got a message of %d bytes: %.80q", len(got), got)
+	}
+}
+
+// Every reason of Ready but Linked is in the list of obstacles, or nothing would decide whether it is Stalled.
+func TestEveryReasonIsAnObstacle(t *testing.T) {
+	t.Parallel()
+	file, err := parser.ParseFile(token.NewFileSet(), "../../api/v1alpha1/conditions.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fine := []string{v1alpha1.ReasonLinked, v1alpha1.ReasonAuthorized, v1alpha1.ReasonProven, v1alpha1.ReasonUnverified, v1alpha1.ReasonSynced}
+	seen := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || !strings.HasPrefix(spec.Names[0].Name, "Reason") {
+			return true
+		}
+		seen++
+		reason, _ := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+		known := slices.ContainsFunc(obstacles, func(k obstacleKind) bool { return k.reason == reason })
+		if known == slices.Contains(fine, reason) {
+			t.Errorf("reason %s is in the list of obstacles: %t", reason, known)
+		}
+		return true
+	})
+	if seen < len(obstacles) {
+		t.Errorf("found %d reasons in conditions.go, want at least %d", seen, len(obstacles))
 	}
 }

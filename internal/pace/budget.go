@@ -66,16 +66,26 @@ func (p *Pace) Take(l Link, u Urgency, now time.Time) time.Duration {
 	e := p.entry(l)
 	if e.ticket.number == 0 || e.ticket.urgency != u {
 		p.tickets++
-		e.ticket = ticket{urgency: u, number: p.tickets}
+		p.setTicket(e, ticket{urgency: u, number: p.tickets})
 	}
 	if wait := max(p.untilPauseEnds(u, now), p.untilFirst(l, e.ticket, now)); wait > 0 {
 		e.ticket.due, e.ticket.wait = now.Add(wait), wait
 		return wait
 	}
 	p.limiter.AllowN(now, 1)
-	e.ticket = ticket{}
+	p.setTicket(e, ticket{})
 	p.dropEmpty(l)
 	return 0
+}
+
+func (p *Pace) setTicket(e *entry, t ticket) {
+	if e.ticket.number > 0 {
+		p.inLine--
+	}
+	if t.number > 0 {
+		p.inLine++
+	}
+	e.ticket = t
 }
 
 func (p *Pace) untilPauseEnds(u Urgency, now time.Time) time.Duration {
@@ -95,10 +105,13 @@ func (p *Pace) untilFirst(l Link, mine ticket, now time.Time) time.Duration {
 		needed += p.limiter.Burst() / 2
 	}
 	for other, e := range p.links {
+		if p.inLine == 1 { // Often the only one, with thousands of links waiting for a PIN.
+			break
+		}
 		switch {
 		case other == l || e.ticket.number == 0:
 		case e.ticket.abandoned(now):
-			e.ticket = ticket{}
+			p.setTicket(e, ticket{})
 			p.dropEmpty(other)
 		case e.ticket.before(mine):
 			needed++
@@ -139,7 +152,7 @@ func (p *Pace) pause(d time.Duration, now time.Time) {
 	}
 }
 
-// reduce halves the rate and leaves nothing to be sent at once: what was saved up before was saved up at the wrong rate.
+// reduce halves the rate and empties the bucket: what was saved up before was saved up at the wrong rate.
 func (p *Pace) reduce(now time.Time) {
 	half := max(float64(p.limiter.Limit())/2, min(minRate, p.options.QPS))
 	p.limiter = rate.NewLimiter(rate.Limit(half), 1)

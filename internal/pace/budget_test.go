@@ -66,7 +66,7 @@ func TestLineIsOrderedByUrgencyThenArrival(t *testing.T) {
 			t.Errorf("link %d of urgency %d: got %s to wait, want %ds", i, urgencies[i], got, want)
 		}
 	}
-	if got := p.Take(link(2), Poll, start); got != 3*time.Second {
+	if got := p.Take(link(0), Poll, start); got != 3*time.Second {
 		t.Errorf("got %s to wait with a new urgency, want 3s, behind those that have it already", got)
 	}
 	if got := p.Take(link(3), Poll, start.Add(time.Second)); got != 0 {
@@ -145,6 +145,7 @@ func TestRetryAfterPausesEverything(t *testing.T) {
 		"overlapping ones count once":     {[]told{{0, 60}, {10, 100}}, 200, 0, 0, 110},
 		"two count both":                  {[]told{{0, 60}, {100, 30}}, 200, 0, 0, 90},
 		"no longer than an hour":          {[]told{{0, 86400}}, 0, 3600, 3600, 0},
+		"an hour counts as one":           {[]told{{0, 86400}}, 4000, 0, 0, 3600},
 		"no longer with a clock set back": {[]told{{7200, 3600}}, 0, 3600, 3600, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,6 @@
 // Package pace decides how often plex.tv is asked and for which link first. It holds the one budget of requests, the
 // queue for PINs, and the back-off of every link at every task, in one entry per link behind one lock, so that a link
-// that is gone leaves nothing behind. It makes no request, starts no goroutine and never looks at the clock: the time is
+// that is gone leaves nothing behind. It makes no request, starts no goroutine and never reads the clock: the time is
 // passed in. All of it is in memory only; after a restart everything may be tried once at once.
 package pace
 
@@ -18,7 +18,7 @@ type Link struct{ Namespace, Name string }
 // Options are the settings of a [Pace].
 type Options struct {
 	QPS   float64 // requests per second to plex.tv while it does not ask for fewer
-	Burst int     // requests that may be made at once after a quiet time; half of them for polls and entered PINs only
+	Burst int     // requests that may be made at once after a quiet time, half of them for polls and entered PINs only
 	// Turn is called for a queued link whose turn for a PIN has come, and which then has to ask for it with [Pace.Admit].
 	// It may be called by several goroutines at once, and may use the Pace.
 	Turn func(Link)
@@ -33,12 +33,14 @@ type Pace struct {
 
 	limiter     *rate.Limiter // holds the present rate too
 	tickets     int           // tickets given out so far
+	inLine      int           // links that have one
 	reduced     time.Time     // when the rate was last reduced
 	answered    time.Time     // when plex.tv last answered or failed to
 	pausedUntil time.Time
 	paused      time.Duration // all pauses so far, the whole of the last one included
 
 	count    [places]int    // links by place; noPlace is not counted
+	recheck  time.Time      // when the next reservation may end
 	turns    []Link         // links to call Turn for once the lock is released
 	turn     int            // turns given so far
 	lastTurn map[string]int // by namespace the number of its last turn, kept while any link waits or has a place
@@ -69,8 +71,11 @@ func New(o Options) *Pace {
 func (p *Pace) Forget(l Link) {
 	p.mu.Lock()
 	defer p.unlock()
-	p.leave(l)
-	delete(p.links, l)
+	if e := p.links[l]; e != nil {
+		p.setTicket(e, ticket{})
+		e.attempts = nil
+		p.leave(l)
+	}
 }
 
 // Links returns the number of links for which anything is pending.

@@ -59,6 +59,21 @@ func TestNothingPendingLeavesNoEntry(t *testing.T) {
 	}
 }
 
+func TestPlaceInLineOutlivesWhatElseEnds(t *testing.T) {
+	t.Parallel()
+	p := New(Options{QPS: 1, Burst: 1})
+	for i := range 3 {
+		p.Take(link(i), Entered, start)
+	}
+	p.ResumePIN(link(1))
+	p.Failed(link(1), PollPIN, time.Minute, start)
+	p.LeavePIN(link(1))
+	p.Succeeded(link(1), PollPIN)
+	if got := p.Take(link(1), Entered, start); got != time.Second {
+		t.Errorf("got %s to wait, want 1s as before", got)
+	}
+}
+
 // pendingEverywhere leaves something of every kind for link 0.
 func pendingEverywhere(p *Pace) {
 	p.Take(link(1), Poll, start)
@@ -126,7 +141,7 @@ func TestConcurrentUseEndsWithNothingPending(t *testing.T) {
 	for i := range 30 {
 		p.Forget(link(i))
 	}
-	if got := p.Links(); got != 0 || p.count != [places]int{} || len(p.lastTurn) != 0 {
-		t.Errorf("got %d entries, %v places, turns of %v, want none", got, p.count, p.lastTurn)
+	if got := p.Links(); got != 0 || p.inLine != 0 || p.count != [places]int{} || len(p.lastTurn) != 0 {
+		t.Errorf("got %d entries, %d in line, %v places, turns of %v, want none", got, p.inLine, p.count, p.lastTurn)
 	}
 }

@@ -135,9 +135,9 @@ func (p *Pace) leave(l Link) {
 		return
 	}
 	p.move(e, noPlace)
-	e.polled, e.missed = time.Time{}, 0
+	e.polled = time.Time{}
 	if e.ticket.urgency == Poll {
-		e.ticket = ticket{}
+		p.setTicket(e, ticket{})
 	}
 	p.dropEmpty(l)
 	p.givePlaces()
@@ -151,7 +151,7 @@ func (p *Pace) givePlaces() {
 		l := p.next()
 		e := p.links[l]
 		p.move(e, reserved)
-		e.reserved = time.Time{}
+		e.reserved, p.recheck = time.Time{}, time.Time{}
 		p.turns = append(p.turns, l)
 		p.turn++
 		p.lastTurn[l.Namespace] = p.turn
@@ -179,7 +179,6 @@ func (p *Pace) next() Link {
 			cmp.Compare(held[l.Namespace], held[first.Namespace]),
 			cmp.Compare(p.lastTurn[l.Namespace], p.lastTurn[first.Namespace]),
 			e.since.Compare(best.since),
-			cmp.Compare(l.Namespace, first.Namespace),
 			cmp.Compare(l.Name, first.Name),
 		) < 0) {
 			first, best = l, e
@@ -191,9 +190,10 @@ func (p *Pace) next() Link {
 // expireReservations passes on the places of links that did not come. LeavePIN and Forget are told no time, so a
 // reservation's time runs from the first call after it that is.
 func (p *Pace) expireReservations(now time.Time) {
-	if p.count[reserved] == 0 {
+	if wait := p.recheck.Sub(now); p.count[reserved] == 0 || wait > 0 && wait <= reservationTime {
 		return
 	}
+	p.recheck = now.Add(reservationTime)
 	for _, e := range p.links {
 		switch {
 		case e.place != reserved:
@@ -202,6 +202,8 @@ func (p *Pace) expireReservations(now time.Time) {
 		case now.Sub(e.reserved).Abs() > reservationTime:
 			e.missed++
 			p.move(e, waiting)
+		case e.reserved.Add(reservationTime).Before(p.recheck):
+			p.recheck = e.reserved.Add(reservationTime)
 		}
 	}
 	p.givePlaces()

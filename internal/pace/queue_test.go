@@ -139,7 +139,7 @@ func TestQueueIsInOrderOfArrival(t *testing.T) {
 		if q.Admit(link(i), after(i), after(10)) || !q.Queued(link(i)) {
 			t.Errorf("link %d has a place or is not queued while there is no room", i)
 		}
-		q.Admit(link(i), after(0), after(20)) // Asking again changes nothing.
+		q.Admit(link(i), after(-i), after(20)) // Asking again changes nothing.
 	}
 	q.LeavePIN(link(2))
 	q.LeavePIN(link(0))
@@ -253,11 +253,42 @@ func TestPlaceThatIsNotTakenGoesToTheNext(t *testing.T) {
 			q.wantTurns(t, c.want)
 		}
 	}
-	if q.Admit(link(2), start, after(195)) { // It is back, so its place in the queue is as before.
+	if q.Admit(link(3), start, after(195)) {
 		t.Error("a link that is late has the place of another")
 	}
 	q.LeavePIN(link(1))
-	q.wantTurns(t, link(2))
+	q.wantTurns(t, link(3)) // It was heard of since, link 2 was not.
+}
+
+func TestEachReservationHasItsOwnTime(t *testing.T) {
+	t.Parallel()
+	q := newQueue(1) // two places
+	for i := range 6 {
+		q.Admit(link(i), after(i), start)
+	}
+	q.LeavePIN(link(0))
+	q.ThrottledTime(after(100))
+	q.LeavePIN(link(1))
+	q.ThrottledTime(after(120))
+	q.wantTurns(t, link(2), link(3))
+	q.ThrottledTime(after(131))
+	q.wantTurns(t, link(4))
+	q.ThrottledTime(after(149))
+	q.wantTurns(t)
+	q.ThrottledTime(after(151))
+	q.wantTurns(t, link(5))
+}
+
+func TestClockSetBackEndsAReservation(t *testing.T) {
+	t.Parallel()
+	q := newQueue(0.5)
+	for i := range 3 {
+		q.Admit(link(i), after(i), start)
+	}
+	q.Forget(link(0))
+	q.ThrottledTime(after(0))
+	q.ThrottledTime(after(-3600))
+	q.wantTurns(t, link(1), link(2))
 }
 
 func TestOnlyLinkIsRemindedOfItsTurn(t *testing.T) {
@@ -327,6 +358,17 @@ func TestTurnsAreFairBetweenNamespaces(t *testing.T) {
 		q.LeavePIN(in("a", 1)) // b and c have one each.
 		q.LeavePIN(in("b", 0)) // The reserved places count.
 		q.wantTurns(t, in("c", 0), in("a", 2), in("b", 1))
+	})
+	t.Run("a reserved place is a place", func(t *testing.T) {
+		t.Parallel()
+		q := newQueue(1) // two places
+		for i, namespace := range []string{"a", "a", "b", "b", "c", "c"} {
+			q.Admit(in(namespace, i), after(i), start)
+		}
+		q.LeavePIN(in("a", 0))
+		q.LeavePIN(in("a", 1))
+		q.LeavePIN(in("c", 4)) // c was served after b, but b has a place reserved.
+		q.wantTurns(t, in("b", 2), in("c", 4), in("c", 5))
 	})
 }
 

@@ -24,7 +24,7 @@ const (
 type Outcome struct {
 	Candidate Candidate
 	Verdict   Verdict
-	Err       error // the detail, for the log only: in a status it would make a port scanner
+	Err       error // the detail, for the log only: in a status it would permit port scans
 }
 
 // Proof is the result of [Prober.Prove].

@@ -51,7 +51,7 @@ func TestNameThatIsNotQuotedIsRefusedBeforeLinking(t *testing.T) {
 		"a: 1\nname: {{ .Server.Name }}", "a: 1\nname: \"{{ .Server.Name }}\"", "\n{{ with .Account }}{{ .Username }}{{ end }}",
 		"\n{{ $n := .Server.Name }}{{ $n }}", "\n{{ if .Server.Owned }}{{ else }}{{ .Server.Version }}{{ end }}",
 		"\n{{ .Server.Name | toJson | lower }}", "\n{{ default `x` .Server.Name }}", "\n{{ list .Server.Name }}",
-		"\n{{ (toJson .Server.Name) }}",
+		"\n{{ (toJson .Server.Name) }}", "\n{{ `x` | replace `x` .Server.Name }}", "\n{{ $n := `` }}{{ $n = .Server.Name }}{{ $n }}",
 	} {
 		for _, key := range []string{"config.yml", "config.yaml", "config.json", "config.toml"} {
 			err := Check(map[string]string{key: text})
@@ -69,6 +69,7 @@ func TestNameThatIsNotQuotedIsRefusedBeforeLinking(t *testing.T) {
 		"ssl: {{ eq .Scheme `https` }} {{ .Server.Owned | onOff }} {{ .Server.MachineIdentifier }}{{ .Path }}",
 		"{{ if .Server.Name }}name: {{ .Server.Name | b64enc }}{{ end }}",
 		"{{ if eq .Server.Name `Home` }}home: true{{ end }}",
+		"{{ $n := .Server.Name }}name: {{ $n | toJson }}{{ $n = .Account.Username }}{{ $s := .Server }}{{ $s.Name | toYaml }}",
 		"key: {{ \"{{HOMEPAGE_VAR_PLEX_TOKEN}}\" }}",
 	} {
 		if err := Check(map[string]string{"config.yml": text, "PLEX_URL": "{{ .URL }}"}); err != nil {

@@ -25,7 +25,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"plexlink.dev/operator/api/v1alpha1"
-	"plexlink.dev/operator/hack/node/onelayer"
+	"plexlink.dev/operator/hack/onelayer"
 )
 
 const (
@@ -83,7 +83,8 @@ func loadImages() (err error) {
 	archives := []string{os.Getenv("OPERATOR_ARCHIVE")}
 	for _, program := range []string{"mediaapp", "plexsim"} {
 		file := root + "/bin/e2e/" + program
-		if err := onelayer.Write(file+".tar", "plexlink.dev/e2e/"+program+":1", file); err != nil {
+		image := onelayer.Image{Name: "plexlink.dev/e2e/" + program + ":1", Program: file, Arch: runtime.GOARCH}
+		if _, err := image.Write(file + ".tar"); err != nil {
 			return err
 		}
 		archives = append(archives, file+".tar")

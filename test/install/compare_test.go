@@ -3,6 +3,7 @@ package install
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -49,11 +50,13 @@ func TestChartAndKustomizeInstallTheSame(t *testing.T) {
 	}
 }
 
-// normalised takes out what differs by design: labels of Helm's own, and the annotation that keeps the CRD.
+// normalised removes what differs by design: Helm's own labels, the annotation that keeps the CRD, and the name of the
+// Lease, which is that of the release in the chart and the manager's default otherwise.
 func normalised(objects []*unstructured.Unstructured) map[string]any {
 	byName := map[string]any{}
 	for _, o := range objects {
 		withoutLabels(o.Object)
+		withoutLease(o)
 		if o.GetKind() == "CustomResourceDefinition" {
 			unstructured.RemoveNestedField(o.Object, "metadata", "annotations", "helm.sh/resource-policy")
 		}
@@ -62,7 +65,29 @@ func normalised(objects []*unstructured.Unstructured) map[string]any {
 	return byName
 }
 
-// withoutLabels takes Helm's own labels out of an object, its selectors and its templates.
+// withoutLease removes the name of the Lease from the manager's arguments and the Role for it.
+func withoutLease(o *unstructured.Unstructured) {
+	switch o.GetName() {
+	case "plexlink-controller-manager":
+		containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+		for _, container := range containers {
+			args, _, _ := unstructured.NestedStringSlice(container.(map[string]any), "args")
+			args = slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--leader-election-id=") })
+			_ = unstructured.SetNestedStringSlice(container.(map[string]any), args, "args")
+		}
+		if containers != nil {
+			_ = unstructured.SetNestedSlice(o.Object, containers, "spec", "template", "spec", "containers")
+		}
+	case "plexlink-leader-election-role":
+		rules, _, _ := unstructured.NestedSlice(o.Object, "rules")
+		for _, rule := range rules {
+			delete(rule.(map[string]any), "resourceNames")
+		}
+		_ = unstructured.SetNestedSlice(o.Object, rules, "rules")
+	}
+}
+
+// withoutLabels removes Helm's own labels from an object, its selectors and its templates.
 func withoutLabels(value any) {
 	switch v := value.(type) {
 	case map[string]any:

@@ -3,10 +3,12 @@ package install
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -34,6 +36,60 @@ func read(t *testing.T, file string) []*unstructured.Unstructured {
 	return decode(t, file, string(text))
 }
 
+// The YAML of the docs must be as valid as the samples. Kinds that this API server does not have only have to be YAML.
+func TestAPIServerAcceptsTheYAMLOfTheDocs(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob(root("docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]int{}
+	for _, page := range append(pages, root("README.md")) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+			if !strings.HasPrefix(strings.TrimLeft(block[1], "# "), "apiVersion:") {
+				continue // a part of an object
+			}
+			for _, o := range decode(t, page, block[1]) {
+				if o.GetNamespace() == "" {
+					o.SetNamespace("media")
+				}
+				switch gvk := o.GroupVersionKind(); gvk.Group {
+				case "", "plexlink.dev":
+					known[gvk.Kind]++
+					accepted(t, []*unstructured.Unstructured{o})
+				}
+			}
+		}
+	}
+	if known["PlexLink"] < 3 || known["Secret"] < 1 {
+		t.Errorf("got %v in the docs, want PlexLinks and Secrets: are the blocks found?", known)
+	}
+}
+
+func TestFullSampleShowsEveryField(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(root("config", "samples", "v1alpha1_plexlink_full.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema, _ := crdSchema(t)
+	spec := schema.Properties["spec"]
+	var walk func(path string, s *structuralschema.Structural)
+	walk = func(path string, s *structuralschema.Structural) {
+		for name, field := range s.Properties {
+			if !regexp.MustCompile(`[ {]` + name + `:`).Match(text) {
+				t.Errorf("the sample does not show %s.%s", path, name)
+			}
+			walk(path+"."+name, &field)
+		}
+	}
+	walk("spec", &spec)
+}
+
 func TestPolicyRestrictsServerURLs(t *testing.T) {
 	t.Parallel()
 	for _, o := range read(t, root("config", "samples", "policy", "server_urls.yaml")) {
@@ -52,12 +108,12 @@ func TestPolicyRestrictsServerURLs(t *testing.T) {
 		}
 		return cluster.Create(t.Context(), link, client.DryRunAll)
 	}
-	// A new policy is in force after a moment.
+	// A new policy takes effect after a moment.
 	deadline := time.After(30 * time.Second)
 	for create("http://169.254.169.254") == nil {
 		select {
 		case <-deadline:
-			t.Fatal("the policy is not in force")
+			t.Fatal("the policy does not take effect")
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

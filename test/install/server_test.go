@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -76,6 +77,10 @@ var options = []struct {
 		[]string{"image: ghcr.io/plexlink/operator@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"},
 	},
 	{"fullnameOverride: links", []string{"name: links-controller-manager"}},
+	{
+		"leaderElection: {leaseDuration: 1m, renewDeadline: 40s, retryPeriod: 1.5s}",
+		[]string{"--leader-election-lease-duration=1m", "--leader-election-renew-deadline=40s", "--leader-election-retry-period=1.5s"},
+	},
 	{"watchNamespaces: [media, home]", []string{"--watch-namespaces=media,home"}},
 	{"crds: {enabled: false}", nil},
 	{"crds: {keep: false}", []string{"kind: CustomResourceDefinition"}},
@@ -177,6 +182,8 @@ func TestSchemaRefusesWrongValues(t *testing.T) {
 		"denyServerCIDRs: [10.0.0.1]":                    "at '/denyServerCIDRs/0': '10.0.0.1' does not match pattern",
 		"logLevel: trace":                                "at '/logLevel'",
 		"logLevel: 9":                                    "at '/logLevel': maximum: got 9, want 7",
+		"leaderElection: {leaseDuration: 15}":            "at '/leaderElection/leaseDuration': got number, want string",
+		"leaderElection: {retryPeriod: soon}":            "at '/leaderElection/retryPeriod': 'soon' does not match pattern",
 		"networkPolicy: {serverPorts: [0]}":              "at '/networkPolicy/serverPorts/0': minimum: got 0, want 1",
 		"serviceMonitor: {interval: often}":              "at '/serviceMonitor/interval': 'often' does not match pattern",
 		"nodeSelector: {a: 1}":                           "at '/nodeSelector/a': got number, want string",
@@ -209,6 +216,47 @@ func TestWithNamespacesNoRightReachesBeyondThem(t *testing.T) {
 	}
 	if len(reached) != 2 || !reached["media"] || !reached["home"] {
 		t.Errorf("Secrets can be read in %v", reached)
+	}
+}
+
+// Two releases in one namespace that shared a Lease would serve only the namespaces of one of them.
+func TestLeaseHasTheNameOfTheRelease(t *testing.T) {
+	t.Parallel()
+	for values, want := range map[string]string{"": "plexlink", "fullnameOverride: links": "links"} {
+		objects := chartObjects(t, values)
+		text, err := yaml.Marshal(only(t, objects, "Deployment").Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if arg := "--leader-election-id=" + want + "\n"; !strings.Contains(string(text), arg) {
+			t.Errorf("%q: the manager has no argument %s", values, arg)
+		}
+		role := only(t, objects, "Role")
+		rules, _, _ := unstructured.NestedSlice(role.Object, "rules")
+		allowed := slices.ContainsFunc(rules, func(rule any) bool {
+			verbs, _, _ := unstructured.NestedStringSlice(rule.(map[string]any), "verbs")
+			names, _, _ := unstructured.NestedStringSlice(rule.(map[string]any), "resourceNames")
+			return slices.Contains(verbs, "update") && slices.Equal(names, []string{want})
+		})
+		if !allowed {
+			t.Errorf("%q: %s does not permit to update the Lease %s: %v", values, key(role), want, rules)
+		}
+	}
+}
+
+func TestManagerKnowsItsMemoryLimit(t *testing.T) {
+	t.Parallel()
+	for _, o := range []*unstructured.Unstructured{
+		only(t, chartObjects(t, ""), "Deployment"), only(t, kustomizeObjects(t), "Deployment"),
+	} {
+		containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+		env, _, _ := unstructured.NestedSlice(containers[0].(map[string]any), "env")
+		want := []any{map[string]any{
+			"name": "GOMEMLIMIT", "valueFrom": map[string]any{"resourceFieldRef": map[string]any{"resource": "limits.memory"}},
+		}}
+		if diff := cmp.Diff(want, env); diff != "" {
+			t.Errorf("%s has another environment (-want +got):\n%s", key(o), diff)
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ control-plane: controller-manager
 {{- end -}}
 {{- end -}}
 
-{{/* What the Deployment and the Job of the uninstallation have in common. */}}
+{{/* Settings that the Deployment and the Job of the uninstallation share. */}}
 {{- define "plexlink.podSettings" -}}
 serviceAccountName: {{ include "plexlink.fullname" . }}-controller-manager
 {{- with .Values.imagePullSecrets }}
@@ -73,6 +73,11 @@ securityContext:
     drop:
     - ALL
   readOnlyRootFilesystem: true
+env:
+- name: GOMEMLIMIT
+  valueFrom:
+    resourceFieldRef:
+      resource: limits.memory
 resources:
 {{- toYaml .Values.resources | nindent 2 }}
 {{- end -}}

@@ -1,0 +1,26 @@
+package stories
+
+import (
+	"strings"
+	"testing"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/plex"
+)
+
+func TestDeniedAddressIsNeverContacted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.startOperator(func(o *operator) { o.deny = plex.DefaultDeny })
+	w.create("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Server.URL = w.server.URL })
+	w.enterPIN("kometa")
+	link := w.reaches("kometa", v1alpha1.ReasonServerUnreachable)
+	if !strings.Contains(message(link), w.server.URL+" unreachable") {
+		t.Errorf("the message is %q", message(link))
+	}
+	for _, r := range w.sim.Requests() {
+		if r.Server != "plex.tv" {
+			t.Errorf("%s reached %s, on loopback", r.Endpoint, r.Server)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package stories
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// buildManager builds the manager as it is released, once.
+var buildManager = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("go", "build", "-o", managerFile, "../../cmd/manager").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build the manager: %w\n%s", err, out)
+	}
+	return managerFile, nil
+})
+
+// managerBinary builds the manager as it is released and returns how to start it for a world: it has the operator's
+// rights and logs at the highest level.
+func managerBinary(w *world, flags ...string) func() *process {
+	w.Helper()
+	binary, err := buildManager()
+	if err != nil {
+		w.Fatal(err)
+	}
+	dir := w.TempDir()
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	config := clientcmdapi.NewConfig()
+	config.Clusters["test"] = &clientcmdapi.Cluster{Server: operatorConfig.Host, CertificateAuthorityData: operatorConfig.CAData}
+	config.AuthInfos["operator"] = &clientcmdapi.AuthInfo{Token: operatorConfig.BearerToken}
+	config.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "operator"}
+	config.CurrentContext = "test"
+	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
+		w.Fatal(err)
+	}
+	flags = append([]string{
+		"--watch-namespaces=" + w.namespace, "--plex-url=" + w.sim.URL,
+		"--deny-server-cidrs=169.254.0.0/16", "--zap-log-level=10",
+		"--metrics-bind-address=0", "--health-probe-bind-address=0",
+	}, flags...)
+	return func() *process {
+		w.Helper()
+		p := &process{TB: w, cmd: exec.Command(binary, flags...), log: w.logs, working: make(chan struct{})}
+		p.cmd.Stdout, p.cmd.Stderr = p, p
+		// Nothing of the tests' environment may change what the manager does.
+		p.cmd.Env = []string{"HOME=" + dir, "KUBECONFIG=" + kubeconfig}
+		if err := p.cmd.Start(); err != nil {
+			w.Fatal(err)
+		}
+		w.Cleanup(func() { _ = p.cmd.Process.Kill() })
+		return p
+	}
+}
+
+// process is a running manager.
+type process struct {
+	testing.TB
+	cmd     *exec.Cmd
+	log     *syncBuffer
+	working chan struct{} // closed when it begins to work
+	once    sync.Once
+}
+
+// Write takes what the manager logs.
+func (p *process) Write(text []byte) (int, error) {
+	if bytes.Contains(text, []byte("Starting workers")) {
+		p.once.Do(func() { close(p.working) })
+	}
+	return p.log.Write(text)
+}
+
+// awaitWork waits until the manager works.
+func (p *process) awaitWork() {
+	p.Helper()
+	select {
+	case <-p.working:
+	case <-time.After(30 * time.Second):
+		lines := strings.Split(p.log.String(), "\n")
+		p.Fatalf("the manager has not begun to work:\n%s", strings.Join(lines[max(0, len(lines)-20):], "\n"))
+	}
+}
+
+// kill ends the manager with SIGKILL, and returns when it is gone.
+func (p *process) kill() {
+	p.Helper()
+	if err := p.cmd.Process.Kill(); err != nil {
+		p.Fatalf("the manager ended before it was killed: %v", err)
+	}
+	_ = p.cmd.Wait() // The error is that it was killed.
+}

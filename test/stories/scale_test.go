@@ -1,0 +1,129 @@
+package stories
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"plexlink.dev/operator/api/v1alpha1"
+)
+
+var scaleLinks = flag.Int("scale-links", 20, "how many linked PlexLinks the restart test has")
+
+func TestRestartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testing.T) {
+	w := newWorld(t)
+	o := w.startOperator(withQPS(1000, 1000)) // At the product's pace linking would take minutes.
+	began := time.Now()
+	watcher := watchLinks(w)
+	entered, ready := map[string]bool{}, map[string]bool{}
+	deadline := time.After(time.Minute + time.Duration(*scaleLinks)*300*time.Millisecond)
+	created := 0
+	for len(ready) < *scaleLinks {
+		// Few at a time: a PIN that was entered lives ten seconds, however busy this machine is.
+		for ; created < *scaleLinks && created < len(ready)+30; created++ {
+			w.create(fmt.Sprintf("link-%04d", created))
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("only %d of %d links are ready", len(ready), *scaleLinks)
+		case event := <-watcher.ResultChan():
+			link, ok := event.Object.(*v1alpha1.PlexLink)
+			if !ok {
+				t.Fatalf("the watch ended: %v", event.Object)
+			}
+			if pin := link.Status.PIN; pin != nil && !entered[pinOf(link)] {
+				entered[pinOf(link)] = true
+				if err := w.sim.Link(pin.Code, w.alice); err != nil {
+					t.Error(err)
+				}
+			}
+			if meta.IsStatusConditionTrue(link.Status.Conditions, v1alpha1.ConditionReady) {
+				ready[link.Name] = true
+			}
+		}
+	}
+	linkedIn := time.Since(began)
+	w.eventually("the record of every proven server", func() error {
+		for _, secret := range w.secrets() {
+			if secret.Type == v1alpha1.DeviceSecretType && len(secret.Data[keyServerToken]) == 0 {
+				return fmt.Errorf("%s has none", secret.Name)
+			}
+		}
+		return nil
+	})
+	o.kill()
+
+	down, up := fmt.Sprintf("link-%04d", *scaleLinks/2), fmt.Sprintf("link-%04d", *scaleLinks/3)
+	remove := func(name string) {
+		t.Helper()
+		if err := admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	repaired := func(name string) {
+		t.Helper()
+		w.eventually("the repair of "+name, func() error {
+			if w.secret(name) == nil {
+				return errNotYet
+			}
+			return nil
+		})
+	}
+	remove(down)
+	w.sim.ResetRequests()
+	second := w.startOperator()
+	// It leads when it begins to work. Its caches are full by then: the manager fills them while it waits to be elected.
+	w.eventually("leadership", func() error {
+		select {
+		case <-second.manager.Elected():
+			return nil
+		default:
+			return errNotYet
+		}
+	})
+	leads := time.Now()
+	remove(up)
+	repaired(up)
+	upAfter := time.Since(leads)
+	repaired(down)
+	downAfter := time.Since(leads)
+	w.eventually("a look at every link", func() error {
+		seen, err := second.gauge("plexlink_remembered_links")
+		if err == nil && int(seen) < *scaleLinks {
+			err = errNotYet
+		}
+		return err
+	})
+	t.Logf("%d links, linked in %s; after leadership the Secret deleted meanwhile was there after %s, the one deleted before after %s, all were looked at after %s",
+		*scaleLinks, linkedIn.Round(time.Second), round(upAfter), round(downAfter), round(time.Since(leads)))
+	if requests := w.sim.Requests(); len(requests) > 0 {
+		t.Errorf("the restart made %d requests that were not due, the first to %s", len(requests), requests[0].Endpoint)
+	}
+	for what, took := range map[string]time.Duration{"before leadership": downAfter, "after it": upAfter} {
+		if took > time.Second+loadSlack {
+			t.Errorf("a Secret deleted %s was repaired after %s", what, took)
+		}
+	}
+}
+
+// watchLinks watches the world's PlexLinks from now on.
+func watchLinks(w *world) watch.Interface {
+	w.Helper()
+	c, err := client.NewWithWatch(adminConfig, client.Options{Scheme: testScheme})
+	if err != nil {
+		w.Fatal(err)
+	}
+	watcher, err := c.Watch(w.Context(), &v1alpha1.PlexLinkList{}, client.InNamespace(w.namespace))
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(watcher.Stop)
+	return watcher
+}

@@ -1,0 +1,81 @@
+package stories
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"plexlink.dev/operator/api/v1alpha1"
+)
+
+// secretWatch is a client that watches the Secrets of a namespace, as apps do, and remembers what it saw.
+type secretWatch struct {
+	watch.Interface
+	done     sync.WaitGroup
+	stopping atomic.Bool
+
+	versions int
+	pins     map[string]bool      // ids that were stored
+	tokens   map[string]bool      // that were stored
+	owners   map[string]types.UID // of tokens
+	links    map[string]types.UID // of client identifiers
+}
+
+func watchSecrets(w *world) *secretWatch {
+	w.Helper()
+	c, err := client.NewWithWatch(adminConfig, client.Options{Scheme: testScheme})
+	if err != nil {
+		w.Fatal(err)
+	}
+	s := &secretWatch{pins: map[string]bool{}, tokens: map[string]bool{}, owners: map[string]types.UID{}, links: map[string]types.UID{}}
+	if s.Interface, err = c.Watch(context.Background(), &corev1.SecretList{}, client.InNamespace(w.namespace)); err != nil {
+		w.Fatal(err)
+	}
+	s.done.Go(func() {
+		for event := range s.ResultChan() {
+			secret, ok := event.Object.(*corev1.Secret)
+			switch {
+			case !ok && s.stopping.Load():
+			case !ok:
+				w.Errorf("the watch ended: %v", event.Object)
+			case event.Type != watch.Deleted:
+				s.see(w, secret)
+			}
+		}
+	})
+	w.Cleanup(func() { s.stop() })
+	return s
+}
+
+// see checks a version of a Secret and remembers it.
+func (s *secretWatch) see(w *world, secret *corev1.Secret) {
+	s.versions++
+	if !strings.HasSuffix(secret.Name, v1alpha1.DeviceSecretSuffix) {
+		if len(secret.Data["PLEX_URL"]) == 0 || len(secret.Data["PLEX_TOKEN"]) == 0 {
+			w.Errorf("the Secret %s was seen half-written", secret.Name)
+		}
+		return
+	}
+	uid := types.UID(secret.Labels[v1alpha1.UIDLabel])
+	s.links[string(secret.Data[keyClientIdentifier])] = uid
+	if id := string(secret.Data[keyPINID]); id != "" {
+		s.pins[id] = true
+	}
+	if token := string(secret.Data[keyToken]); token != "" {
+		s.tokens[token], s.owners[token] = true, uid
+	}
+}
+
+// stop ends the watch and returns it with what it saw.
+func (s *secretWatch) stop() *secretWatch {
+	s.stopping.Store(true)
+	s.Stop()
+	s.done.Wait()
+	return s
+}
