@@ -89,7 +89,8 @@ type PlexLinkSpec struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.username) || !has(self.uuid)",message="set username or uuid, not both: remove one of them"
 type AccountSpec struct {
 	// username of the Plex account whose PIN is accepted. Matching is case-insensitive. A token of any other account is
-	// signed out at plex.tv at once and never reaches the Secret. Set uuid instead when the username may change.
+	// signed out at plex.tv at once and never reaches the Secret. Set uuid instead for a managed user, which has no
+	// username, and when the username may change.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255

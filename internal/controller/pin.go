@@ -35,7 +35,7 @@ func (r *Reconciler) pollPIN(ctx context.Context, s *scope) error {
 	if until := r.pace.PausedUntil(now); until.Sub(now) > pollCeiling {
 		s.pausedUntil = until
 	}
-	if r.pace.UntilPoll(s.pace(), now) > 0 {
+	if r.untilPoll(s, now) > 0 {
 		return nil // result decides when to come back.
 	}
 	token, err := ask(ctx, r, s, pace.Poll, "pins.check", func(ctx context.Context) (plex.Sensitive, error) {
@@ -44,9 +44,14 @@ func (r *Reconciler) pollPIN(ctx context.Context, s *scope) error {
 	if errors.Is(err, errLater) {
 		return nil
 	}
-	r.pace.Polled(s.pace(), now)
-	over := s.state.PIN.ExpirationTime
-	switch class := plex.Classify(err); {
+	class, over := plex.Classify(err), s.state.PIN.ExpirationTime
+	if class == plex.ClassOK {
+		r.pace.Polled(s.pace(), now)
+		r.pace.Succeeded(s.pace(), pace.PollPIN)
+	} else { // Sooner than after an answered poll: the PIN may have been entered just after the one before.
+		r.pace.Failed(s.pace(), pace.PollPIN, pollCeiling, r.Clock.Now())
+	}
+	switch {
 	case class == plex.ClassOK && token != "":
 		return r.acceptToken(ctx, s, token)
 	case class == plex.ClassPINGone,
@@ -60,6 +65,11 @@ func (r *Reconciler) pollPIN(ctx context.Context, s *scope) error {
 		s.memory.plexProblem = plexProblem(err)
 	}
 	return nil
+}
+
+// untilPoll returns how long the next poll of the open PIN has to wait.
+func (r *Reconciler) untilPoll(s *scope, now time.Time) time.Duration {
+	return max(r.pace.UntilPoll(s.pace(), now), r.pace.Remaining(s.pace(), pace.PollPIN, now))
 }
 
 // acceptToken stores the token before anything else is done: the PIN shows it for a few more seconds only.

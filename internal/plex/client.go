@@ -40,14 +40,15 @@ type PIN struct {
 
 // Account is a Plex account.
 type Account struct {
-	Username string // the title of a managed user, which has no username
+	Username string
 	UUID     string
+	Managed  bool `json:",omitempty"` // a managed user: it has no username, and Username is its title, which may be anything
 }
 
 // Matches reports whether the account has the username and the uuid, both case-insensitive. An empty one matches every
-// account.
+// account. A managed user is matched by uuid only: its title may be the username of another account.
 func (a Account) Matches(username, uuid string) bool {
-	return (username == "" || strings.EqualFold(a.Username, username)) && (uuid == "" || strings.EqualFold(a.UUID, uuid))
+	return (username == "" || !a.Managed && strings.EqualFold(a.Username, username)) && (uuid == "" || strings.EqualFold(a.UUID, uuid))
 }
 
 // Server is a media server that the account may use.

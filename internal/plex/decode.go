@@ -147,14 +147,14 @@ func decodeAccount(body []byte) (Account, error) {
 	if err := unmarshal(body, '{', &wire); err != nil {
 		return Account{}, err
 	}
-	name := wire.Username
-	if name == "" { // a managed user has only a title
+	name, managed := wire.Username, wire.Username == ""
+	if managed {
 		name = wire.Title
 	}
 	if name == "" && wire.UUID == "" {
 		return Account{}, errors.New("the answer holds no account")
 	}
-	return Account{Username: clip(string(name)), UUID: clip(string(wire.UUID))}, nil
+	return Account{Username: clip(string(name)), UUID: clip(string(wire.UUID)), Managed: managed}, nil
 }
 
 func decodePong(body []byte) error {

@@ -95,8 +95,8 @@ func TestDecodeAccount(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]Account{
 		userBody:                          {Username: "alice", UUID: "u-1"},
-		`{"username":null,"title":"Kid"}`: {Username: "Kid"},
-		`{"username":"","title":7}`:       {Username: "7"},
+		`{"username":null,"title":"Kid"}`: {Username: "Kid", Managed: true},
+		`{"username":"","title":7}`:       {Username: "7", Managed: true},
 		`{}`:                              {},
 		`{"username":["alice"]}`:          {},
 		`<user/>`:                         {},
@@ -179,6 +179,8 @@ func TestAccountMatches(t *testing.T) {
 		{alice, "alice", "u-1", true},
 		{alice, "alice", "u-2", false},
 		{alice, "bob", "u-1", false},
+		{Account{Username: "alice", UUID: "m", Managed: true}, "alice", "", false},
+		{Account{Username: "alice", UUID: "m", Managed: true}, "", "m", true},
 		{Account{}, "", "", true},
 		{Account{}, "alice", "", false},
 		{Account{}, "", "u-1", false},
