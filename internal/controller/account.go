@@ -106,6 +106,9 @@ func (r *Reconciler) signOut(ctx context.Context, s *scope, token plex.Sensitive
 
 // pingToken prolongs the token once a day.
 func (r *Reconciler) pingToken(ctx context.Context, s *scope) error {
+	if !s.state.authorized() {
+		return nil
+	}
 	due := sane(s.state.LastPing, s.now).Add(pingInterval).Sub(s.now)
 	if wait := max(due, r.pace.Remaining(s.pace(), pace.PingToken, s.now)); wait > 0 {
 		s.requeue(wait)

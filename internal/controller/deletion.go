@@ -73,7 +73,7 @@ func (r *Reconciler) untilEndGoesOn(s *scope, err error) time.Duration {
 // deletion goes on all the same.
 func (r *Reconciler) endOutside(ctx context.Context, s *scope) (left string, err error) {
 	_ = r.sinceFirst(s, pace.EndLink, 0) // The time begins with the first attempt, not with a failure.
-	if !s.memory.ended {
+	if !s.memory.signedOut {
 		if err := r.readForEnd(ctx, s); err != nil {
 			return "the token of Secret " + deviceName(s.link), err
 		}
@@ -149,7 +149,7 @@ func (r *Reconciler) pollForEnd(ctx context.Context, s *scope) error {
 
 // signOutAll makes all tokens of the link invalid and reports whether that is done, or given up.
 func (r *Reconciler) signOutAll(ctx context.Context, s *scope) (bool, error) {
-	if s.memory.ended {
+	if s.memory.signedOut {
 		return true, nil
 	}
 	tokens := []plex.Sensitive{s.state.StrayToken, s.state.PendingToken}
@@ -168,8 +168,7 @@ func (r *Reconciler) signOutAll(ctx context.Context, s *scope) (bool, error) {
 		signedOutAny = true
 	}
 	s.state = s.state.signedOut()
-	r.memory.keep(s.memory, s.state)
-	s.memory.ended, s.memory.unsaved = true, false
+	r.memory.ended(s.memory, s.state)
 	if signedOutAny && !slices.ContainsFunc(s.notices, func(n notice) bool { return n.reason == reasonSignOutFailed }) {
 		s.tell(signedOut())
 	}
@@ -244,7 +243,7 @@ func (r *Reconciler) endVanished(ctx context.Context, name types.NamespacedName,
 // endRemembered does what end does with the policy Revoke, from memory alone.
 func (r *Reconciler) endRemembered(ctx context.Context, s *scope) (string, error) {
 	_ = r.sinceFirst(s, pace.EndLink, 0)
-	if !s.memory.ended {
+	if !s.memory.signedOut {
 		if err := r.pollForEnd(ctx, s); err != nil {
 			return "", err
 		}

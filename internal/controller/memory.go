@@ -55,8 +55,8 @@ type entry struct {
 	synced bool
 	// claimed is when the token of the last PIN was received; zero once the Secret is in place.
 	claimed time.Time
-	// ended means that the tokens are signed out; only the finalizer is left.
-	ended bool
+	// signedOut means that the link was deleted and its tokens are signed out.
+	signedOut bool
 }
 
 // secretVersion identifies one version of a Secret.
@@ -116,6 +116,13 @@ func (m *memory) stored(e *entry, s state, device secretVersion) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e.state, e.known, e.unsaved, e.device = s, true, false, device
+}
+
+// ended remembers that the tokens of a link are signed out.
+func (m *memory) ended(e *entry, s state) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e.state, e.unsaved, e.signedOut = s, false, true
 }
 
 // release notes that `manager --uninstall` has removed the finalizer of a link.

@@ -24,6 +24,7 @@ const (
 	pinAcceptedMessage  = "PIN accepted; finding your server"
 	writingMessage      = "PIN accepted; writing the Secret"
 	requestingMessage   = "Requesting a PIN from plex.tv"
+	storingMessage      = "plex.tv issued a PIN; storing it before it is shown"
 	queuedMessage       = "Waiting for a PIN, because other PlexLinks have theirs open"
 	identifyingMessage  = "The PIN was entered; checking which account it belongs to"
 	signingStrayMessage = "Signing out the token of the wrong account before a new PIN is offered"

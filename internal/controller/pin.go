@@ -133,8 +133,12 @@ func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
 		since = s.link.CreationTimestamp.Time // Queue new links by creation time, not by reconcile order.
 	}
 	if !r.pace.Admit(s.pace(), since, s.now) {
-		s.queuedTime, s.memory.queuedAs = since, lookOf(s.link)
-		return r.awaitPIN(s)
+		s.queuedTime = since
+		err := r.awaitPIN(s)
+		if err != nil { // A link whose token works has more to do than to wait.
+			s.memory.queuedAs = lookOf(s.link)
+		}
+		return err
 	}
 	pin, err := ask(ctx, r, s, pace.Ordinary, "pins.create", func(ctx context.Context) (plex.PIN, error) {
 		return r.Plex.CreatePIN(ctx, s.plexDevice())

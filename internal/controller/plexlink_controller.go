@@ -132,7 +132,9 @@ func (r *Reconciler) runSteps(ctx context.Context, s *scope) {
 		r.suspend,
 		r.keepFinalizer,
 		r.loadState,
-		r.pollPIN, // Before everything that may be in the way: an entered PIN lives ten seconds.
+		// Before everything that may be in the way: an entered PIN lives ten seconds, and an unused token lapses.
+		r.pollPIN,
+		r.pingToken,
 		r.checkTemplate,
 		r.checkTarget,
 		r.noteLinkRequest,
@@ -140,7 +142,6 @@ func (r *Reconciler) runSteps(ctx context.Context, s *scope) {
 		r.signOutStray,
 		r.importToken,
 		r.mintPIN,
-		r.pingToken,
 		r.resolveServer,
 		r.syncSecret,
 	}
@@ -177,8 +178,15 @@ func (r *Reconciler) suspend(ctx context.Context, s *scope) error {
 		return nil
 	}
 	r.pace.LeavePIN(s.pace())
+	unsaved := s.memory.unsaved
 	if err := r.readState(ctx, s); err != nil {
 		return err
+	}
+	if unsaved { // What was received from plex.tv is stored all the same.
+		s.loaded = true
+		if err := r.save(ctx, s); err != nil {
+			return err
+		}
 	}
 	return &obstacle{reason: v1alpha1.ReasonSuspended, message: suspendedMessage}
 }
@@ -231,11 +239,15 @@ func (r *Reconciler) readLink(ctx context.Context, name types.NamespacedName) (*
 	case e == nil || !gone && e.uid == link.UID && !olderThan(link.ResourceVersion, e.written):
 		return &link, nil
 	}
-	link = v1alpha1.PlexLink{}
-	if err := r.APIReader.Get(ctx, name, &link); err != nil {
+	var live v1alpha1.PlexLink
+	switch err := r.APIReader.Get(ctx, name, &live); {
+	case err == nil:
+		return &live, nil
+	case client.IgnoreNotFound(err) != nil && !gone && e.uid == link.UID:
+		return &link, nil // The API server is away: an old version is enough to poll a PIN.
+	default:
 		return nil, client.IgnoreNotFound(err)
 	}
-	return &link, nil
 }
 
 // olderThan reports whether a resource version is older than another of the same object.

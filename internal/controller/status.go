@@ -70,7 +70,7 @@ func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
 	set(&status, s.link, v1alpha1.ConditionReconciling, reconciling)
 	set(&status, s.link, v1alpha1.ConditionStalled, stalled)
 	// An open PIN is polled whatever else is wrong, but it is not asked for when there is something else to do first.
-	if d.pinOpen() && !s.link.Spec.Suspend && stalled == nil && s.pausedUntil.IsZero() {
+	if d.pinOpen() && !s.memory.unsaved && !s.link.Spec.Suspend && stalled == nil && s.pausedUntil.IsZero() {
 		status.PIN = &v1alpha1.PINStatus{
 			Code: d.PIN.Code, LinkURL: pages.LinkURL(d.PIN.Code), QRURL: d.PIN.QRURL, ExpirationTime: metav1.NewTime(d.PIN.ExpirationTime),
 		}
@@ -88,6 +88,8 @@ func authorizationObstacle(s *scope, pages linkPages) *obstacle {
 	switch {
 	case !s.pausedUntil.IsZero() && d.pinOpen():
 		o = &obstacle{reason: v1alpha1.ReasonPlexUnavailable, message: pausedUntil(s.pausedUntil)}
+	case d.pinOpen() && s.memory.unsaved:
+		o.message = storingMessage
 	case d.pinOpen():
 		o.message = enterPIN(d.PIN.Code, pages.EntryURL(), d.PIN.ExpirationTime)
 	case d.PendingToken != "":
@@ -156,7 +158,7 @@ func authorizedFinding(s *scope, pages linkPages) *finding {
 // relinkHint is what a link that works has to say about a new PIN that was asked for.
 func relinkHint(s *scope, pages linkPages) string {
 	d := s.state
-	if !d.Relink || !d.pinOpen() {
+	if !d.Relink || !d.pinOpen() || s.memory.unsaved {
 		return ""
 	}
 	hint := "; to link again: " + enterPIN(d.PIN.Code, pages.EntryURL(), d.PIN.ExpirationTime)
