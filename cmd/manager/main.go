@@ -180,35 +180,12 @@ func run(ctx context.Context, s settings) error {
 		return uninstall(ctx, kubeconfig, scheme, s.namespaces)
 	}
 
-	metricsOptions := metricsserver.Options{BindAddress: s.metricsAddr, SecureServing: s.metricsSecure}
-	if s.metricsSecure {
-		metricsOptions.FilterProvider = withAccessReview
-		// HTTP/2 has been attacked too often for what metrics gain from it.
-		metricsOptions.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}
-	}
-	mgr, err := ctrl.NewManager(kubeconfig, ctrl.Options{
-		Scheme:                        scheme,
-		Cache:                         controller.CacheOptions(s.namespaces),
-		Metrics:                       metricsOptions,
-		HealthProbeBindAddress:        s.probeAddr,
-		LeaderElection:                s.leaderElect,
-		LeaderElectionID:              s.leaderElectionID,
-		LeaseDuration:                 &s.leaseDuration,
-		RenewDeadline:                 &s.renewDeadline,
-		RetryPeriod:                   &s.retryPeriod,
-		LeaderElectionReleaseOnCancel: true,
-		Controller: config.Controller{
-			ReconciliationTimeout: time.Minute,
-			EnableWarmup:          new(true),
-		},
-	})
+	mgr, err := ctrl.NewManager(kubeconfig, managerOptions(s, scheme))
 	if err != nil {
 		return fmt.Errorf("set up the manager: %w", err)
 	}
 
-	plexTV, err := plex.NewClient(plex.Options{
-		BaseURL: s.plexURL,
-	})
+	plexTV, err := plex.NewClient(plex.Options{BaseURL: s.plexURL})
 	if err != nil {
 		return fmt.Errorf("--plex-url: %w", err)
 	}
@@ -235,6 +212,32 @@ func run(ctx context.Context, s settings) error {
 	}
 	ctrl.Log.Info("Starting", "version", version, "plexURL", s.plexURL, "namespaces", s.namespaces)
 	return mgr.Start(ctx)
+}
+
+// managerOptions are those of the manager, as the flags want them.
+func managerOptions(s settings, scheme *runtime.Scheme) ctrl.Options {
+	metricsOptions := metricsserver.Options{BindAddress: s.metricsAddr, SecureServing: s.metricsSecure}
+	if s.metricsSecure {
+		metricsOptions.FilterProvider = withAccessReview
+		// HTTP/2 has been attacked too often for what metrics gain from it.
+		metricsOptions.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}
+	}
+	return ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         controller.CacheOptions(s.namespaces),
+		Metrics:                       metricsOptions,
+		HealthProbeBindAddress:        s.probeAddr,
+		LeaderElection:                s.leaderElect,
+		LeaderElectionID:              s.leaderElectionID,
+		LeaseDuration:                 &s.leaseDuration,
+		RenewDeadline:                 &s.renewDeadline,
+		RetryPeriod:                   &s.retryPeriod,
+		LeaderElectionReleaseOnCancel: true,
+		Controller: config.Controller{
+			ReconciliationTimeout: time.Minute,
+			EnableWarmup:          new(true),
+		},
+	}
 }
 
 // uninstall removes the finalizers and prints how many.

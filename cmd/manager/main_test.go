@@ -19,11 +19,13 @@ func TestBadFlagsSayWhatToDo(t *testing.T) {
 		{"--plex-qps=0", "must be greater than 0"},
 		{"--plex-burst=0", "must be greater than 0"},
 		{"--max-concurrent-reconciles=0", "must be greater than 0"},
+		{"--leader-election-id=", "needs an id"},
+		{"--leader-election-renew-deadline=20s", "lease duration > renew deadline"},
 		{"serve", "is not a flag"},
 		{"--no-such-flag", "not defined"},
 	} {
 		if _, _, err := parseFlags([]string{test.args}); err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: the error is %v, want it to contain %q", test.args, err, test.want)
+			t.Errorf("%s: got error %v, want it to contain %q", test.args, err, test.want)
 		}
 	}
 }
@@ -35,11 +37,11 @@ func TestDefaultsDenyLoopbackAndMetadataService(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(s.deniedServerNets) != len(plex.DefaultDeny) || len(s.namespaces) != 0 || s.plexURL != "https://plex.tv" {
-		t.Errorf("the settings are %+v", s)
+		t.Errorf("got settings %+v", s)
 	}
 	s, _, err = parseFlags([]string{"--deny-server-cidrs=", "--watch-namespaces=media, plex"})
 	if err != nil || len(s.deniedServerNets) != 0 || strings.Join(s.namespaces, "+") != "media+plex" {
-		t.Errorf("the settings are %+v (%v)", s, err)
+		t.Errorf("got settings %+v (%v)", s, err)
 	}
 }
 

@@ -45,11 +45,8 @@ func (e *unprovenError) describe(spec v1alpha1.ServerSpec) (reason, message stri
 		locations = []v1alpha1.Location{v1alpha1.LocationLocal}
 	}
 	hint := ""
-	if e.shared && spec.URL == "" && slices.Contains(locations, v1alpha1.LocationLocal) {
-		hint = "; the server is shared, so its local addresses are in its owner's network"
-		if !slices.Contains(locations, v1alpha1.LocationRemote) {
-			hint += "; add Remote to spec.server.locations"
-		}
+	if e.shared && spec.URL == "" {
+		hint = sharedHint(locations)
 	}
 	switch {
 	case e.noToken:
@@ -98,4 +95,16 @@ func (e *unprovenError) describe(spec v1alpha1.ServerSpec) (reason, message stri
 		what = fmt.Sprintf("Could not verify %s at its only address", name)
 	}
 	return reason, what + ": " + strings.Join(parts, "; ") + hint
+}
+
+// sharedHint tells why the local addresses of a shared server are of no use.
+func sharedHint(locations []v1alpha1.Location) string {
+	if !slices.Contains(locations, v1alpha1.LocationLocal) {
+		return ""
+	}
+	hint := "; the server is shared, so its local addresses are in its owner's network"
+	if !slices.Contains(locations, v1alpha1.LocationRemote) {
+		hint += "; add Remote to spec.server.locations"
+	}
+	return hint
 }
