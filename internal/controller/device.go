@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -77,6 +78,8 @@ func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Se
 	e := s.memory
 	stored, err := decodeState(secret.Data)
 	switch owner := ownershipOf(secret, s.link); {
+	case isDevice(secret) && owner == foreign && secret.UID == e.device.uid: // Its labels were removed.
+		return r.adoptDevice(ctx, s, secret, e.state)
 	case !isDevice(secret) || owner == foreign:
 		s.requeue(conflictInterval)
 		return deviceConflict(secret)
@@ -111,9 +114,7 @@ func (r *Reconciler) adoptDevice(ctx context.Context, s *scope, secret *corev1.S
 	}
 	before := secret.DeepCopy()
 	secret.Data, secret.OwnerReferences = data, nil
-	for label, value := range childLabels(s.link) {
-		secret.Labels[label] = value
-	}
+	secret.Labels = labels.Merge(secret.Labels, childLabels(s.link))
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Patch(ctx, secret, patch, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
 		return r.secretTrouble(ctx, s, pace.StoreState, "adopt Secret "+secret.Name, err)

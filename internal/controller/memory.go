@@ -51,8 +51,8 @@ type entry struct {
 	tooLong string
 	// resolving identifies what the last check of the server was asked for.
 	resolving string
-	// synced means that this process has found, or made, the target Secret as it should be.
-	synced bool
+	// target is the UID of the target Secret that this process has found, or made, as it should be; "": none.
+	target types.UID
 	// claimed is when the token of the last PIN was received; zero once the Secret is in place.
 	claimed time.Time
 	// signedOut means that the link was deleted and its tokens are signed out.

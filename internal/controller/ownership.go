@@ -18,7 +18,7 @@ type ownership int
 const (
 	// foreign: it belongs to another owner and is never touched.
 	foreign ownership = iota
-	// ours: it has our labels with the UID of this link.
+	// ours: it has our labels with the UID of this link, or is controlled by it.
 	ours
 	// adoptable: it has our labels for a PlexLink of this name that no longer exists: restored from a backup, or kept by
 	// the deletion policy Retain.
@@ -26,17 +26,20 @@ const (
 )
 
 // ownershipOf decides whose a Secret is. Two PlexLinks of one name cannot exist at a time, so a Secret that is labelled
-// with this name and another UID belonged to one that is gone. Owner references do not count: they are orders to the
-// garbage collector, and backups drop or keep them.
+// with this name and another UID belonged to one that is gone. An owner reference to this very link counts too, so that
+// labels that were removed are put back.
 func ownershipOf(secret metav1.Object, link *v1alpha1.PlexLink) ownership {
-	labels := secret.GetLabels()
+	labels, owner := secret.GetLabels(), metav1.GetControllerOf(secret)
+	if owner != nil && owner.UID == link.UID {
+		return ours
+	}
 	if labels[v1alpha1.ManagedByLabel] != v1alpha1.ManagedBy || labels[v1alpha1.NameLabel] != link.Name {
 		return foreign
 	}
 	if labels[v1alpha1.UIDLabel] == string(link.UID) {
 		return ours
 	}
-	if owner := metav1.GetControllerOf(secret); owner != nil && owner.Kind != linkKind.Kind {
+	if owner != nil && owner.Kind != linkKind.Kind {
 		return foreign
 	}
 	return adoptable

@@ -124,6 +124,7 @@ func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
 		s.requeue(wait)
 		return r.awaitPIN(s)
 	}
+	r.memory.saw(s.name)
 	if !r.memory.allSeen() {
 		s.requeue(startInterval)
 		return r.awaitPIN(s)

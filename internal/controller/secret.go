@@ -169,11 +169,19 @@ func (r *Reconciler) syncSecret(ctx context.Context, s *scope) error {
 	if err != nil {
 		return r.harmless(s, r.secretTrouble(ctx, s, pace.WriteSecret, "read Secret "+desired.Name, err))
 	}
-	if err := r.act(ctx, s, actionFor(live, desired, s.link), live, desired); err != nil {
+	action := actionFor(live, desired, s.link)
+	if action == conflictSecret && live.UID == s.memory.target { // Its labels were removed.
+		action = repairSecret
+	}
+	if err := r.act(ctx, s, action, live, desired); err != nil {
 		return err
 	}
+	s.memory.target = desired.UID // Set by create.
+	if live != nil && action != recreateSecret {
+		s.memory.target = live.UID
+	}
 	r.pace.Succeeded(s.pace(), pace.WriteSecret)
-	s.secretSynced, s.memory.synced = true, true
+	s.secretSynced = true
 	if claimed := s.memory.claimed; !claimed.IsZero() {
 		r.metrics.claimToSecret.Observe(r.Clock.Since(claimed).Seconds())
 		s.memory.claimed = time.Time{}
@@ -206,7 +214,7 @@ func (r *Reconciler) act(ctx context.Context, s *scope, action secretAction, liv
 		s.requeue(conflictInterval)
 		return errLater
 	case createSecret, repairSecret:
-		if action == createSecret && !s.memory.synced {
+		if action == createSecret && s.memory.target == "" {
 			return r.create(ctx, s, desired)
 		}
 		return r.repair(ctx, s, live, desired)

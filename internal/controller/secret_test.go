@@ -38,9 +38,10 @@ func TestActionForTheTargetSecret(t *testing.T) {
 		"its owner reference removed":   {func(s *corev1.Secret) { s.OwnerReferences = nil }, repairSecret},
 		"written for another address":   {func(s *corev1.Secret) { s.Annotations[contentHash] = "old" }, applySecret},
 		"of another type":               {func(s *corev1.Secret) { s.Type = "example.com/plex" }, recreateSecret},
-		"of an earlier link":            {func(s *corev1.Secret) { s.Labels[v1alpha1.UIDLabel] = "0" }, recreateSecret},
-		"of another link":               {func(s *corev1.Secret) { s.Labels[v1alpha1.NameLabel] = "two" }, conflictSecret},
-		"without our labels":            {func(s *corev1.Secret) { s.Labels = nil }, conflictSecret},
+		"its labels removed":            {func(s *corev1.Secret) { s.Labels = nil }, repairSecret},
+		"of an earlier link":            {func(s *corev1.Secret) { s.Labels[v1alpha1.UIDLabel] = "0"; s.OwnerReferences = nil }, recreateSecret},
+		"of another link":               {func(s *corev1.Secret) { s.Labels[v1alpha1.NameLabel] = "two"; s.OwnerReferences = nil }, conflictSecret},
+		"without labels and owner":      {func(s *corev1.Secret) { s.Labels, s.OwnerReferences = nil, nil }, conflictSecret},
 		"of an earlier link, but owned": {func(s *corev1.Secret) { s.Labels[v1alpha1.UIDLabel] = "0"; own(s, "ExternalSecret") }, conflictSecret},
 		"being deleted":                 {func(s *corev1.Secret) { s.DeletionTimestamp = &metav1.Time{Time: start} }, awaitDeletion},
 	} {
