@@ -52,7 +52,8 @@ manifests: bin/controller-gen ## Generate the CRD and the manager's role, for ku
 
 .PHONY: api-docs
 api-docs: bin/crd-ref-docs ## Generate docs/api.md, the reference of the API, from the types.
-	bin/crd-ref-docs --source-path api --config hack/tools/crd-ref-docs.yaml --renderer markdown --output-path docs/api.md
+	bin/crd-ref-docs --source-path api --config hack/tools/crd-ref-docs.yaml --renderer markdown \
+		--templates-dir hack/tools/crd-ref-docs --output-path docs/api.md
 
 .PHONY: verify
 verify: generate manifests api-docs ## Fail when a generated file differs from the committed one.
@@ -70,7 +71,7 @@ fmt: bin/golangci-lint ## Format the code and its imports.
 .PHONY: vet
 vet: ## Run go vet over every Go module of the repository.
 	go vet ./...
-	cd hack/tools/golangci-lint && go vet ./...
+	cd hack/tools && go vet ./...
 	cd hack/kubernetes && CGO_ENABLED=0 go vet -trimpath ./...
 
 .PHONY: lint
@@ -152,11 +153,11 @@ SMALL = -gcflags=all=-l
 ARCHS ?= amd64 arm64
 
 .PHONY: image
-image: bin/image-builder ## Write bin/image/plexlink-ARCH.tar, for docker load or ctr import; ARCHS says for which.
+image: ## Write bin/image/plexlink-ARCH.tar, for docker load or ctr import; ARCHS says for which.
 	@set -e; for arch in $(ARCHS); do \
 		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=false $(SMALL) -ldflags '-s -w $(LDFLAGS)' \
-			-o bin/image/manager-$$arch ./cmd/manager; \
-		bin/image-builder -binary bin/image/manager-$$arch -arch $$arch -tag $(IMG) -out bin/image/plexlink-$$arch.tar \
+			-o bin/image/$$arch/manager ./cmd/manager; \
+		go run ./hack/image -binary bin/image/$$arch/manager -arch $$arch -tag $(IMG) -out bin/image/plexlink-$$arch.tar \
 			-version $(VERSION) -revision $$(git rev-parse HEAD) -created $$(git log -1 --format=%ct); \
 	done
 
@@ -191,26 +192,17 @@ deploy: build-installer ## Install the CRD and the manager, with the image IMG.
 undeploy: build-installer ## Remove the manager and the CRD, and with it every PlexLink.
 	$(KUBECTL) delete --ignore-not-found -f dist/install.yaml
 
-# Developer tools, built when they are needed and when their pinned version has changed.
+# Developer tools, built when they are needed and when a pinned version has changed.
 
-bin/controller-gen: TOOL = sigs.k8s.io/controller-tools/cmd/controller-gen
-bin/kustomize: TOOL = sigs.k8s.io/kustomize/kustomize/v5
-bin/crd-ref-docs: TOOL = github.com/elastic/crd-ref-docs
 bin/actionlint: TOOL = github.com/rhysd/actionlint/cmd/actionlint
-bin/controller-gen bin/kustomize bin/crd-ref-docs bin/actionlint: hack/tools/go.mod
+bin/controller-gen: TOOL = sigs.k8s.io/controller-tools/cmd/controller-gen
+bin/crane: TOOL = github.com/google/go-containerregistry/cmd/crane
+bin/crd-ref-docs: TOOL = github.com/elastic/crd-ref-docs
+bin/cyclonedx-gomod: TOOL = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+bin/golangci-lint: TOOL = ./golangci-lint
+bin/helm: TOOL = helm.sh/helm/v4/cmd/helm
+bin/kustomize: TOOL = sigs.k8s.io/kustomize/kustomize/v5
+bin/golangci-lint: hack/tools/golangci-lint/main.go
+bin/actionlint bin/controller-gen bin/crane bin/crd-ref-docs bin/cyclonedx-gomod bin/golangci-lint bin/helm bin/kustomize: \
+		hack/tools/go.mod
 	cd hack/tools && go build -o ../../$@ $(TOOL)
-
-bin/helm: hack/tools/helm/go.mod
-	cd hack/tools/helm && go build -o ../../../$@ helm.sh/helm/v4/cmd/helm
-
-bin/cyclonedx-gomod: hack/tools/sbom/go.mod
-	cd hack/tools/sbom && go build -o ../../../$@ github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
-
-bin/image-builder: hack/image/go.mod hack/image/main.go
-	cd hack/image && go build -o ../../$@ .
-
-bin/crane: hack/image/go.mod
-	cd hack/image && go build -o ../../$@ github.com/google/go-containerregistry/cmd/crane
-
-bin/golangci-lint: hack/tools/golangci-lint/go.mod hack/tools/golangci-lint/main.go
-	cd hack/tools/golangci-lint && go build -o ../../../$@ .

@@ -23,7 +23,7 @@ const (
 func main() {
 	var image onelayer.Image
 	flag.StringVar(&image.Program, "binary", "", "Path of the manager, built for Linux.")
-	flag.StringVar(&image.Arch, "arch", "amd64", "Architecture the manager is built for.")
+	flag.StringVar(&image.Arch, "arch", "", "Architecture the manager is built for.")
 	flag.StringVar(&image.Name, "tag", "", "Name and tag of the image, such as ghcr.io/plexlink/operator:v1.")
 	version := flag.String("version", "", "Version, for the label.")
 	revision := flag.String("revision", "", "Commit, for the label.")

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"plexlink.dev/operator/hack/onelayer"
 )
@@ -102,7 +101,7 @@ func (n *node) runtime(ctx context.Context) error {
 	if err := n.until(ctx, "ctr", "version"); err != nil {
 		return err
 	}
-	image := onelayer.Image{Name: pauseImage, Program: filepath.Join(n.programs, "pause"), Arch: runtime.GOARCH}
+	image := onelayer.Image{Name: pauseImage, Program: filepath.Join(n.programs, "pause")}
 	if _, err := image.Write(n.path("pause.tar")); err != nil {
 		return err
 	}

@@ -4,12 +4,14 @@ package onelayer
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 )
 
@@ -19,7 +21,7 @@ type Image struct {
 	Name string
 	// Program is the path of the program; the image holds it under its base name, in the root.
 	Program string
-	// Arch is the architecture the program is built for, such as amd64.
+	// Arch is the architecture the program is built for, such as amd64. Default: that of this machine.
 	Arch string
 	// Created is the time of the image and of its file.
 	Created time.Time
@@ -54,7 +56,7 @@ func (i Image) Write(archive string) (Packed, error) {
 		return Packed{}, fmt.Errorf("compress the layer: %w", err)
 	}
 	config, err := json.Marshal(map[string]any{
-		"architecture": i.Arch,
+		"architecture": cmp.Or(i.Arch, runtime.GOARCH),
 		"os":           "linux",
 		"created":      i.Created.UTC(),
 		"config":       map[string]any{"Entrypoint": []string{"/" + base}, "User": "65532:65532", "Labels": i.Labels},

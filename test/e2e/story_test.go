@@ -122,10 +122,11 @@ func secondReplicaTakesOver(t *testing.T) {
 func secretsGoWithTheirPlexLink(t *testing.T) {
 	names := []string{"tautulli", "tautulli" + v1alpha1.DeviceSecretSuffix}
 	owner := linkOf(t, "media", "tautulli").UID
-	for _, name := range names {
-		if owners := secretOf(t, "media", name).OwnerReferences; len(owners) != 1 || owners[0].UID != owner {
-			t.Errorf("Secret %s is owned by %v", name, owners)
-		}
+	if owners := secretOf(t, "media", names[0]).OwnerReferences; len(owners) != 1 || owners[0].UID != owner {
+		t.Errorf("Secret %s has the owners %v, want the PlexLink", names[0], owners)
+	}
+	if owners := secretOf(t, "media", names[1]).OwnerReferences; len(owners) > 0 {
+		t.Errorf("Secret %s has the owners %v, want none: the garbage collector would delete a restored copy", names[1], owners)
 	}
 	do(t, "kubectl", "delete", "plexlink", "-n", "media", "tautulli", "--timeout=60s")
 	for _, name := range names {

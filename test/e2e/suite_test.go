@@ -83,7 +83,7 @@ func loadImages() (err error) {
 	archives := []string{os.Getenv("OPERATOR_ARCHIVE")}
 	for _, program := range []string{"mediaapp", "plexsim"} {
 		file := root + "/bin/e2e/" + program
-		image := onelayer.Image{Name: "plexlink.dev/e2e/" + program + ":1", Program: file, Arch: runtime.GOARCH}
+		image := onelayer.Image{Name: "plexlink.dev/e2e/" + program + ":1", Program: file}
 		if _, err := image.Write(file + ".tar"); err != nil {
 			return err
 		}

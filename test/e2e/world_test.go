@@ -108,7 +108,7 @@ func managers(t *testing.T) []corev1.Pod {
 // leader is the Pod that holds the lease; empty while none does.
 func leader(t *testing.T) string {
 	t.Helper()
-	lease := get(t, system, "plexlink-operator", &coordinationv1.Lease{})
+	lease := get(t, system, release, &coordinationv1.Lease{})
 	if lease.Spec.HolderIdentity == nil {
 		return ""
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -30,6 +31,7 @@ func TestBadSpecIsRefusedWithAMessageThatSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	long := strings.Repeat("x", 70000)
+	var refused []metav1.StatusCause
 	for spec, want := range map[string]string{
 		`{"device": {"product": "Täutulli"}}`:                                                            "product is sent as an HTTP header",
 		`{"device": {"product": " x"}}`:                                                                  "product is sent as an HTTP header",
@@ -65,7 +67,9 @@ func TestBadSpecIsRefusedWithAMessageThatSaysWhatToDo(t *testing.T) {
 		`{"server": {"url": "http://plex/` + long[:600] + `"}}`:                                          "may not be more than 512 bytes",
 		`{"server": {"locations": []}}`:                                                                  "should have at least 1 items",
 		`{"server": {"locations": ["Moon"]}}`:                                                            `supported values: "Local", "Remote", "Relay"`,
+		`{"server": {"locations": ["Cluster"]}}`:                                                         `supported values: "Local", "Remote", "Relay"`,
 		`{"server": {"locations": ["Local", "Local"]}}`:                                                  "locations has an entry twice: remove one",
+		`{"server": {"schemes": ["https"]}}`:                                                             `supported values: "HTTPS", "HTTP"`,
 		`{"server": {"schemes": ["http"]}}`:                                                              `supported values: "HTTPS", "HTTP"`,
 		`{"server": {"schemes": ["ftp"]}}`:                                                               `supported values: "HTTPS", "HTTP"`,
 		`{"server": {"schemes": ["HTTP", "HTTP"]}}`:                                                      "schemes has an entry twice: remove one",
@@ -111,12 +115,15 @@ func TestBadSpecIsRefusedWithAMessageThatSaysWhatToDo(t *testing.T) {
 		if !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.100s is refused with %v, want %q", spec, err, want)
 		}
+		refused = append(refused, causesOf(err)...)
 	}
 	named := plexLinkWith(t, w.namespace, "{}")
 	named.SetName(long[:64])
-	if err := admin.Create(t.Context(), named); err == nil || !strings.Contains(err.Error(), "choose a shorter name") {
+	err := admin.Create(t.Context(), named)
+	if err == nil || !strings.Contains(err.Error(), "choose a shorter name") {
 		t.Errorf("a name of 64 characters is refused with %v", err)
 	}
+	checkEveryRuleIsBroken(t, append(refused, causesOf(err)...))
 }
 
 func TestGoodSpecIsTaken(t *testing.T) {

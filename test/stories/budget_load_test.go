@@ -84,12 +84,12 @@ func TestNoPendingLinkIsLostWhilePlexWantsFewerRequests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator()
-	next := time.Now()
+	next := 0
 	linkAll(w, max(10, *loadLinks/5), func() {
-		if time.Now().Before(next) {
+		if len(w.sim.Requests()) < next {
 			return
 		}
-		next = time.Now().Add(3 * time.Second)
+		next += 15
 		endpoints := []plextest.Endpoint{plextest.CreatePIN, plextest.CheckPIN, plextest.User, plextest.Resources}
 		fault := plextest.Fault{Endpoint: endpoints[rand.IntN(len(endpoints))], Status: http.StatusTooManyRequests}
 		if rand.IntN(2) == 0 {

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"plexlink.dev/operator/api/v1alpha1"
@@ -116,7 +117,7 @@ var healthSituations = map[string]func(*world){
 	"a Secret is in the way": func(w *world) {
 		w.startOperator()
 		foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "kometa", Namespace: w.namespace}}
-		if err := admin.Create(w.Context(), foreign); err != nil {
+		if err := admin.Create(w.Context(), foreign, client.FieldOwner("kubectl")); err != nil {
 			w.Fatal(err)
 		}
 		w.create("kometa")
@@ -170,7 +171,7 @@ func TestStatusesForHealthChecksAreThoseOfAnOperator(t *testing.T) {
 }
 
 var (
-	timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(Z| UTC)`)
+	timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.]\d+)?(Z| UTC)`)
 	timeOfDay = regexp.MustCompile(`\d\d:\d\d UTC`)
 )
 

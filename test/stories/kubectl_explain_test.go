@@ -1,60 +1,32 @@
 package stories
 
 import (
-	"os"
 	"strings"
 	"testing"
-
-	"sigs.k8s.io/yaml"
 )
 
 func TestKubectlExplainListsAndDescribesEveryField(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	text, err := os.ReadFile("../../config/crd/bases/plexlink.dev_plexlinks.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	type schema struct {
-		Description string            `json:"description"`
-		Properties  map[string]schema `json:"properties"`
-		Items       *schema           `json:"items"`
-	}
-	var crd struct {
-		Spec struct {
-			Versions []struct {
-				Schema struct {
-					OpenAPIV3Schema schema `json:"openAPIV3Schema"`
-				} `json:"schema"`
-			} `json:"versions"`
-		} `json:"spec"`
-	}
-	if err := yaml.Unmarshal(text, &crd); err != nil {
-		t.Fatal(err)
-	}
 	listed := map[string]bool{}
 	for line := range strings.Lines(w.kubectl("explain", "plexlink", "--recursive")) {
 		name, _, _ := strings.Cut(strings.TrimSpace(line), "\t")
 		listed[name] = true
 	}
 	fields := 0
-	var walk func(path string, s schema)
-	walk = func(path string, s schema) {
-		for name, field := range s.Properties {
-			fields++
-			if !listed[name] {
-				t.Errorf("kubectl explain --recursive does not list %s.%s", path, name)
-			}
-			if name != "metadata" && len(field.Description) < 15 {
-				t.Errorf("%s.%s has the description %q", path, name, field.Description)
-			}
-			if field.Items != nil {
-				field = *field.Items
-			}
-			walk(path+"."+name, field)
+	readCRD(t).walk("", func(path string, field crdSchema) {
+		if path == "" || strings.HasSuffix(path, "[]") {
+			return
 		}
-	}
-	walk("plexlink", crd.Spec.Versions[0].Schema.OpenAPIV3Schema)
+		fields++
+		name := path[strings.LastIndex(path, ".")+1:]
+		if !listed[name] {
+			t.Errorf("kubectl explain --recursive does not list %s", path)
+		}
+		if name != "metadata" && len(field.Description) < 15 {
+			t.Errorf("%s has the description %q", path, field.Description)
+		}
+	})
 	t.Logf("%d fields", fields)
 }
 

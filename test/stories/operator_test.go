@@ -48,6 +48,8 @@ type operator struct {
 	reconciler *controller.Reconciler
 	metrics    *prometheus.Registry
 	manager    ctrl.Manager
+	// namespaces are served besides the world's.
+	namespaces []string
 	stop       context.CancelFunc
 	stopped    chan struct{}
 	// dead makes every request fail before it is sent, as if the process had been killed.
@@ -59,6 +61,10 @@ type operator struct {
 	fail func(*http.Request) error
 	// answer is given to a request to the API server or plex.tv, which is not sent then; nil: the server's own.
 	answer func(*http.Request) *http.Response
+	// loses decides whether the answer to a request, which is carried out, is lost.
+	loses func(*http.Request) bool
+	// apiServer is the host and port of the API server; "": its own.
+	apiServer string
 	// timeout of a request to plex.tv; 0: the product's.
 	timeout time.Duration
 	// deny has the networks in which no media server is contacted; with it the true network replaces the simulated one.
@@ -81,11 +87,14 @@ func (w *world) startOperator(change ...func(*operator)) *operator {
 	}
 	restConfig := rest.CopyConfig(operatorConfig)
 	restConfig.Wrap(o.watchRequests)
+	if o.apiServer != "" {
+		restConfig.Host = o.apiServer
+	}
 	var err error
 	o.manager, err = ctrl.NewManager(restConfig, ctrl.Options{
 		Scheme:  testScheme,
 		Logger:  w.logger(),
-		Cache:   controller.CacheOptions([]string{w.namespace}),
+		Cache:   controller.CacheOptions(append(o.namespaces, w.namespace)),
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{
 			ReconciliationTimeout: time.Minute, EnableWarmup: new(true), SkipNameValidation: new(true),
@@ -183,7 +192,12 @@ func (o *operator) watchRequests(next http.RoundTripper) http.RoundTripper {
 				return resp, nil
 			}
 		}
-		return next.RoundTrip(req)
+		resp, err := next.RoundTrip(req)
+		if err == nil && o.loses != nil && o.loses(req) {
+			_ = resp.Body.Close()
+			return nil, errors.New("the answer is lost")
+		}
+		return resp, err
 	})
 }
 

@@ -19,46 +19,9 @@ var scaleLinks = flag.Int("scale-links", 20, "how many linked PlexLinks the rest
 
 func TestRestartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testing.T) {
 	w := newWorld(t)
-	o := w.startOperator(withQPS(1000, 1000)) // At the product's pace linking would take minutes.
 	began := time.Now()
-	watcher := watchLinks(w)
-	entered, ready := map[string]bool{}, map[string]bool{}
-	deadline := time.After(time.Minute + time.Duration(*scaleLinks)*300*time.Millisecond)
-	created := 0
-	for len(ready) < *scaleLinks {
-		// Few at a time: a PIN that was entered lives ten seconds, however busy this machine is.
-		for ; created < *scaleLinks && created < len(ready)+30; created++ {
-			w.create(fmt.Sprintf("link-%04d", created))
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("only %d of %d links are ready", len(ready), *scaleLinks)
-		case event := <-watcher.ResultChan():
-			link, ok := event.Object.(*v1alpha1.PlexLink)
-			if !ok {
-				t.Fatalf("the watch ended: %v", event.Object)
-			}
-			if pin := link.Status.PIN; pin != nil && !entered[pinOf(link)] {
-				entered[pinOf(link)] = true
-				if err := w.sim.Link(pin.Code, w.alice); err != nil {
-					t.Error(err)
-				}
-			}
-			if meta.IsStatusConditionTrue(link.Status.Conditions, v1alpha1.ConditionReady) {
-				ready[link.Name] = true
-			}
-		}
-	}
+	w.linkAtOnce(*scaleLinks)
 	linkedIn := time.Since(began)
-	w.eventually("the record of every proven server", func() error {
-		for _, secret := range w.secrets() {
-			if secret.Type == v1alpha1.DeviceSecretType && len(secret.Data[keyServerToken]) == 0 {
-				return fmt.Errorf("%s has none", secret.Name)
-			}
-		}
-		return nil
-	})
-	o.kill()
 
 	down, up := fmt.Sprintf("link-%04d", *scaleLinks/2), fmt.Sprintf("link-%04d", *scaleLinks/3)
 	remove := func(name string) {
@@ -111,6 +74,50 @@ func TestRestartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testin
 			t.Errorf("a Secret deleted %s was repaired after %s", what, took)
 		}
 	}
+}
+
+// linkAtOnce links PlexLinks link-0000, link-0001 and so on, with an operator that is killed afterwards: at the product's
+// pace that would take minutes.
+func (w *world) linkAtOnce(n int, change ...func(*v1alpha1.PlexLink)) {
+	w.Helper()
+	o := w.startOperator(withQPS(1000, 1000))
+	watcher := watchLinks(w)
+	entered, ready := map[string]bool{}, map[string]bool{}
+	deadline := time.After(time.Minute + time.Duration(n)*300*time.Millisecond)
+	created := 0
+	for len(ready) < n {
+		// Few at a time: a PIN that was entered lives ten seconds, however busy this machine is.
+		for ; created < n && created < len(ready)+30; created++ {
+			w.create(fmt.Sprintf("link-%04d", created), change...)
+		}
+		select {
+		case <-deadline:
+			w.Fatalf("only %d of %d links are ready", len(ready), n)
+		case event := <-watcher.ResultChan():
+			link, ok := event.Object.(*v1alpha1.PlexLink)
+			if !ok {
+				w.Fatalf("the watch ended: %v", event.Object)
+			}
+			if pin := link.Status.PIN; pin != nil && !entered[pinOf(link)] {
+				entered[pinOf(link)] = true
+				if err := w.sim.Link(pin.Code, w.alice); err != nil {
+					w.Error(err)
+				}
+			}
+			if meta.IsStatusConditionTrue(link.Status.Conditions, v1alpha1.ConditionReady) {
+				ready[link.Name] = true
+			}
+		}
+	}
+	w.eventually("the record of every proven server", func() error {
+		for _, secret := range w.secrets() {
+			if secret.Type == v1alpha1.DeviceSecretType && len(secret.Data[keyServerToken]) == 0 {
+				return fmt.Errorf("%s has none", secret.Name)
+			}
+		}
+		return nil
+	})
+	o.kill()
 }
 
 // watchLinks watches the world's PlexLinks from now on.

@@ -19,7 +19,7 @@
 // # Not promised
 //
 // Passwords, two-factor sign-in, the Auth App that takes strong PINs, signed device tokens (JWT), Plex Home, QR images,
-// claiming of servers, media, and plex.tv's own rate limits (order a Fault with Status 429) are not simulated. Where
-// nothing is known of Plex's behaviour it does the plausible thing, which may be wrong. The link page asks for no
+// claiming of servers, media, and plex.tv's own rate limits (order a Limit, or a Fault with Status 429) are not simulated.
+// Where nothing is known of Plex's behaviour it does the plausible thing, which may be wrong. The link page asks for no
 // password: never serve it to others.
 package plextest

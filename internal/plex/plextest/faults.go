@@ -2,9 +2,14 @@ package plextest
 
 import (
 	"bytes"
+	"math"
+	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Fault is something that goes wrong with the next requests to an endpoint. Its fields combine; those that are zero
@@ -42,6 +47,49 @@ func (s *Simulator) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
+}
+
+// Limit is how many requests plex.tv answers to each address, by Options.Clock. It answers 429 to the others, which have
+// no effect and do not count.
+type Limit struct {
+	PerSecond  float64 // 0: no limit
+	Burst      int     // requests that are answered at once after a quiet time
+	RetryAfter bool    // tell in Retry-After when the next request will be answered
+}
+
+// Limit limits the requests that arrive from now on; the zero Limit ends that.
+func (s *Simulator) Limit(l Limit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limit, s.limiters = l, map[string]*rate.Limiter{}
+}
+
+// overLimit reports whether a request is refused by the limit, with the fault that does it.
+func (s *Simulator) overLimit(server string, r *http.Request) (Fault, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if server != plexTVName || s.limit.PerSecond == 0 {
+		return Fault{}, false
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		panic(err) // The server itself has set it.
+	}
+	limiter := s.limiters[host]
+	if limiter == nil {
+		limiter = rate.NewLimiter(rate.Limit(s.limit.PerSecond), s.limit.Burst)
+		s.limiters[host] = limiter
+	}
+	now := s.clock.Now()
+	if limiter.AllowN(now, 1) {
+		return Fault{}, false
+	}
+	f := Fault{Status: http.StatusTooManyRequests}
+	if s.limit.RetryAfter {
+		seconds := math.Ceil((1 - limiter.TokensAt(now)) / s.limit.PerSecond)
+		f.Header = http.Header{"Retry-After": {strconv.Itoa(int(seconds))}}
+	}
+	return f, true
 }
 
 // nextFault takes the fault that is to strike now. The zero Fault does nothing.

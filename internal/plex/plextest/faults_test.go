@@ -114,3 +114,46 @@ func TestADroppedGETIsNotRepeatedByTheTransport(t *testing.T) {
 		t.Errorf("%d requests", n)
 	}
 }
+
+func TestLimitRefusesWhatIsOverIt(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		limit plextest.Limit
+		apart time.Duration // between two requests
+		want  string
+	}{
+		"within the limit": {plextest.Limit{PerSecond: 2, Burst: 1}, 500 * time.Millisecond, "[200 200 200 200 200 200]"},
+		"over it":          {plextest.Limit{PerSecond: 2, Burst: 1}, 250 * time.Millisecond, "[200 429 200 429 200 429]"},
+		"with a burst":     {plextest.Limit{PerSecond: 2, Burst: 3}, 0, "[200 200 200 429 429 429]"},
+		"with Retry-After": {plextest.Limit{PerSecond: 0.25, Burst: 1, RetryAfter: true}, time.Second, "[200 429 after 3 429 after 2 429 after 1 200 429 after 3]"},
+		"none":             {plextest.Limit{}, 0, "[200 200 200 200 200 200]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim, alice, clock := start(t)
+			token := sim.SignIn(alice, "one")
+			sim.Limit(c.limit)
+			var got []string
+			for range 6 {
+				request, err := http.NewRequest(http.MethodGet, sim.URL+"/api/v2/user?X-Plex-Client-Identifier=one&X-Plex-Token="+token, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response, err := http.DefaultClient.Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = response.Body.Close()
+				answer := fmt.Sprint(response.StatusCode)
+				if after := response.Header.Get("Retry-After"); after != "" {
+					answer += " after " + after
+				}
+				got = append(got, answer)
+				clock.SetTime(clock.Now().Add(c.apart))
+			}
+			if fmt.Sprint(got) != c.want {
+				t.Errorf("got %v, want %s", got, c.want)
+			}
+		})
+	}
+}

@@ -62,7 +62,10 @@ func (s *Simulator) serve(server string, endpoint Endpoint, h handler) http.Hand
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := newCall(r)
 		request := s.begin(server, endpoint, c)
-		fault := s.nextFault(server, endpoint)
+		fault, limited := s.overLimit(server, r)
+		if !limited {
+			fault = s.nextFault(server, endpoint)
+		}
 		status := 0
 		defer func() { s.finish(request, status) }()
 

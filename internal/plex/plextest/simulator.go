@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"sync"
 
+	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 )
 
@@ -36,6 +37,8 @@ type Simulator struct {
 	grants       map[string]*grant       // by account token
 	serverTokens map[string]*serverGrant // by access token to a shared server
 	faults       []*Fault
+	limit        Limit
+	limiters     map[string]*rate.Limiter // by the address that requests come from
 	requests     []*Request
 	secrets      map[string]struct{}
 	turn         int // counts the answers whose types drift

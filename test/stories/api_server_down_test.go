@@ -1,0 +1,95 @@
+package stories
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/plex/plextest"
+)
+
+// Fault A4: an API server that is away neither stops the polls of open PINs nor loses a token.
+func TestPINLinksAlthoughTheAPIServerIsAway(t *testing.T) {
+	t.Parallel()
+	var stories sync.WaitGroup
+	for _, outage := range []time.Duration{17 * time.Second, 40 * time.Second, 60 * time.Second} {
+		stories.Go(func() {
+			t.Run(outage.String(), func(t *testing.T) { testOutage(t, outage) })
+		})
+	}
+	stories.Wait()
+}
+
+// testOutage cuts the operator off from the API server. One PIN is entered a second into the outage, another when it ends.
+func testOutage(t *testing.T, outage time.Duration) {
+	w := newWorld(t)
+	apiServer, host := newAPIServerWire(w)
+	o := w.startOperator(func(o *operator) { o.apiServer = host })
+	codes := map[string]string{}
+	for _, name := range []string{"during", "after"} {
+		w.create(name)
+		codes[name] = w.awaitsPIN(name).Status.PIN.Code
+	}
+	enter := func(name string) {
+		if err := w.sim.Link(codes[name], w.alice); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.forgetRequests()
+	apiServer.cut()
+	began := time.Now()
+	polls := w.polled("after")
+	w.eventually("polls during the outage", func() error {
+		if got := w.polled("after"); len(got) < len(polls)+2 {
+			return fmt.Errorf("got %d polls", len(got)-len(polls))
+		}
+		return nil
+	})
+	enter("during")
+	time.Sleep(time.Until(began.Add(outage))) // It is the story.
+	if w.secret("during-plexlink-device").Data[keyToken] != nil || w.secret("during") != nil {
+		t.Fatal("the token was stored, want the operator to be cut off")
+	}
+	apiServer.mend()
+	enter("after")
+	end := time.Now()
+	for name := range codes {
+		w.reaches(name, v1alpha1.ReasonLinked)
+		checkSecretOpensServer(t, w.secret(name))
+	}
+	t.Logf("linked %s after an outage of %s", time.Since(end).Round(10*time.Millisecond), outage)
+	if pins := w.sim.PINs(); len(pins) != len(codes) || o.count("POST", "/pins") != 0 {
+		t.Errorf("got %d PINs, want one for each link", len(pins))
+	}
+	for name := range codes {
+		checkPolls(w, name)
+	}
+}
+
+// polled returns when the PIN of a link was polled.
+func (w *world) polled(name string) []time.Time {
+	var polls []time.Time
+	for _, r := range w.sim.Requests() {
+		if r.Endpoint == plextest.CheckPIN && strings.HasPrefix(r.DeviceName, name+" ") {
+			polls = append(polls, r.Time)
+		}
+	}
+	return polls
+}
+
+// checkPolls checks that two polls of a PIN were never further apart than an entered one bears.
+func checkPolls(w *world, name string) {
+	w.Helper()
+	polls := w.polled(name)
+	if len(polls) < 2 {
+		w.Errorf("%s: got %d polls, want more", name, len(polls))
+	}
+	for i := 1; i < len(polls); i++ {
+		if apart := polls[i].Sub(polls[i-1]); apart > 5*time.Second {
+			w.Errorf("%s: got two polls %s apart, want at most 5s", name, apart.Round(time.Millisecond))
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package stories
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"plexlink.dev/operator/api/v1alpha1"
+)
+
+// insists lets another client undo what the operator does to a Secret, whenever it does, until stop is called.
+func (w *world) insists(name string, undo func(ctx context.Context, live *corev1.Secret) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		for ; ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+			var live corev1.Secret
+			err := admin.Get(ctx, types.NamespacedName{Namespace: w.namespace, Name: name}, &live)
+			if err == nil && string(live.Data["PLEX_URL"]) != "http://theirs" {
+				err = undo(ctx, &live)
+			}
+			if client.IgnoreNotFound(err) != nil && ctx.Err() == nil {
+				w.Errorf("the other client failed: %v", err)
+			}
+		}
+	})
+	stop = func() {
+		cancel()
+		done.Wait()
+	}
+	w.Cleanup(stop)
+	return stop
+}
+
+// repairsOf returns how often the operator has written a Secret.
+func (o *operator) repairsOf(name string) int {
+	n := 0
+	for _, request := range o.requests() {
+		method, path, _ := strings.Cut(request, " ")
+		if method == http.MethodPatch && strings.HasSuffix(path, "/secrets/"+name) || method == http.MethodPost && strings.HasSuffix(path, "/secrets") {
+			n++
+		}
+	}
+	return n
+}
+
+// looksAgain makes the operator look at every link and waits until it has read the Secret.
+func (o *operator) looksAgain(name string) {
+	o.w.Helper()
+	reads := func() int {
+		n := 0
+		for _, request := range o.requests() {
+			if strings.HasPrefix(request, "GET ") && strings.HasSuffix(request, "/secrets/"+name) {
+				n++
+			}
+		}
+		return n
+	}
+	before := reads()
+	o.w.poke()
+	o.w.eventually("a look at Secret "+name, func() error {
+		if reads() == before {
+			return errNotYet
+		}
+		return nil
+	})
+}
+
+// Fault A13: two writers who disagree over one key, or over whether the Secret exists.
+func TestSecretThatAnotherClientKeepsChangingIsRepairedEverMoreSlowly(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		undo func(context.Context, *corev1.Secret) error
+		want string
+	}{
+		"changed": {func(ctx context.Context, live *corev1.Secret) error {
+			patch := client.RawPatch(types.MergePatchType, []byte(`{"stringData":{"PLEX_URL":"http://theirs"}}`))
+			return admin.Patch(ctx, live, patch, client.FieldOwner("gitops"))
+		}, "gitops keeps changing Secret kometa"},
+		"deleted": {func(ctx context.Context, live *corev1.Secret) error { return admin.Delete(ctx, live) },
+			"Another client keeps deleting Secret kometa"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			o := w.startOperator()
+			w.linked("kometa")
+			w.settled("kometa")
+			o.forgetRequests()
+			start := time.Now()
+			stop := w.insists("kometa", row.undo)
+			// One second, then two, then four pass between two repairs.
+			w.eventually("the third repair", func() error {
+				if o.repairsOf("kometa") < 3 {
+					return errNotYet
+				}
+				return nil
+			})
+			if took := time.Since(start); took < 3*time.Second {
+				t.Errorf("three repairs took %s, want at least 3 s", took)
+			}
+			link := w.reaches("kometa", v1alpha1.ReasonSecretContested)
+			synced := meta.FindStatusCondition(link.Status.Conditions, v1alpha1.ConditionSecretSynced)
+			if synced.Status != "False" || synced.Reason != v1alpha1.ReasonSecretContested || !strings.HasPrefix(synced.Message, row.want) {
+				t.Errorf("got the condition %+v, want False and %q", synced, row.want)
+			}
+			w.hasEvent(v1alpha1.ReasonSecretContested, row.want)
+
+			versions := w.recordLinks()
+			for wait := 4 * time.Second; wait < 20*time.Minute; wait *= 2 {
+				repairs := o.repairsOf("kometa")
+				w.clock.advance(min(wait, 5*time.Minute) / 2)
+				o.looksAgain("kometa")
+				if n := o.repairsOf("kometa"); n != repairs {
+					t.Errorf("got %d repairs before %s were over, want none", n-repairs, wait)
+				}
+				w.advance(min(wait, 5*time.Minute) / 2)
+				w.eventually(fmt.Sprintf("a repair after %s", wait), func() error {
+					if o.repairsOf("kometa") == repairs {
+						return errNotYet
+					}
+					return nil
+				})
+			}
+			w.reaches("kometa", v1alpha1.ReasonSecretContested)
+			_, seen := versions.of("kometa")
+			for _, version := range seen {
+				if ready := meta.FindStatusCondition(version.Status.Conditions, v1alpha1.ConditionReady); ready.Reason != v1alpha1.ReasonSecretContested {
+					t.Errorf("the link became %s while the clients disagreed, want it to stay %s: %s",
+						ready.Reason, v1alpha1.ReasonSecretContested, ready.Message)
+					break
+				}
+			}
+
+			stop()
+			w.advance(5 * time.Minute)
+			w.eventually("the last repair", func() error {
+				if s := w.secret("kometa"); s == nil || string(s.Data["PLEX_URL"]) != w.server.URL {
+					return errNotYet
+				}
+				return nil
+			})
+			w.advance(5 * time.Minute)
+			w.reaches("kometa", v1alpha1.ReasonLinked)
+			checkSecretOpensServer(t, w.secret("kometa"))
+		})
+	}
+}
+
+// Fault A13: a conflict with the Secret of another PlexLink said only that it is somebody else's.
+func TestConflictWithTheSecretOfAnotherPlexLinkNamesIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.startOperator()
+	w.linked("two")
+	w.create("one", func(l *v1alpha1.PlexLink) { l.Spec.Secret.Name = "two" })
+	link := w.reaches("one", v1alpha1.ReasonSecretConflict)
+	if !strings.Contains(message(link), "Secret two ") || !strings.Contains(message(link), "PlexLink two") {
+		t.Errorf("got the message %q, want Secret two and PlexLink two in it", message(link))
+	}
+	w.hasEvent(v1alpha1.ReasonSecretConflict, "PlexLink two")
+}

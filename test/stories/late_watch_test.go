@@ -1,0 +1,70 @@
+package stories
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+// watchesLate lets the operator's cache of a resource be behind the API server.
+func watchesLate(w *world, resource string, by time.Duration) func(*operator) {
+	w.Helper()
+	transport, err := rest.TransportFor(operatorConfig)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return func(o *operator) {
+		o.answer = func(req *http.Request) *http.Response {
+			if req.URL.Query().Get("watch") == "" || !strings.HasSuffix(req.URL.Path, resource) {
+				return nil
+			}
+			resp, err := transport.RoundTrip(req)
+			if err != nil {
+				return nil // It is tried without a delay, and fails likewise.
+			}
+			resp.Body = &lateBody{PipeReader: lateReader(resp.Body, by), body: resp.Body}
+			return resp
+		}
+	}
+}
+
+// lateBody is the body of a watch whose events come late.
+type lateBody struct {
+	*io.PipeReader
+	body io.Closer
+}
+
+func (b *lateBody) Close() error { return errors.Join(b.PipeReader.Close(), b.body.Close()) }
+
+// lateReader returns what the body returns, each piece so much later.
+func lateReader(body io.Reader, by time.Duration) *io.PipeReader {
+	type piece struct {
+		due  time.Time
+		text []byte
+	}
+	late, out := io.Pipe()
+	pieces := make(chan piece, 10000)
+	go func() {
+		defer close(pieces)
+		for {
+			buffer := make([]byte, 64<<10)
+			n, err := body.Read(buffer)
+			pieces <- piece{time.Now().Add(by), buffer[:n]}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	go func() {
+		for p := range pieces {
+			time.Sleep(time.Until(p.due))
+			_, _ = out.Write(p.text) // The error is that the watch has ended.
+		}
+		_ = out.Close()
+	}()
+	return late
+}

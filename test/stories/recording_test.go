@@ -1,0 +1,81 @@
+package stories
+
+import (
+	"context"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"plexlink.dev/operator/api/v1alpha1"
+)
+
+// recording holds every event of a watch, in order.
+type recording[T client.Object] struct {
+	mu     sync.Mutex
+	events []watch.Event
+}
+
+// recordSecrets records what happens to the Secrets of the world from now on.
+func (w *world) recordSecrets() *recording[*corev1.Secret] {
+	w.Helper()
+	return record[*corev1.Secret](w, &corev1.SecretList{})
+}
+
+// recordLinks records what happens to the PlexLinks of the world from now on.
+func (w *world) recordLinks() *recording[*v1alpha1.PlexLink] {
+	w.Helper()
+	return record[*v1alpha1.PlexLink](w, &v1alpha1.PlexLinkList{})
+}
+
+func record[T client.Object](w *world, list client.ObjectList) *recording[T] {
+	w.Helper()
+	watching, err := client.NewWithWatch(adminConfig, client.Options{Scheme: testScheme})
+	if err != nil {
+		w.Fatal(err)
+	}
+	// Not the test's context, which is canceled before the checks of the end.
+	events, err := watching.Watch(context.Background(), list, client.InNamespace(w.namespace))
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(events.Stop)
+	r := &recording[T]{}
+	go func() {
+		for event := range events.ResultChan() {
+			r.mu.Lock()
+			r.events = append(r.events, event)
+			r.mu.Unlock()
+		}
+	}()
+	return r
+}
+
+// of returns the events of the object with the name, with the object as it was then.
+func (r *recording[T]) of(name string) (types []watch.EventType, objects []T) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, event := range r.events {
+		if object, ok := event.Object.(T); ok && object.GetName() == name {
+			types, objects = append(types, event.Type), append(objects, object)
+		}
+	}
+	return types, objects
+}
+
+// checkStaysReady checks that a link that was Ready has been so in every version that was recorded.
+func checkStaysReady(w *world, r *recording[*v1alpha1.PlexLink], name string) {
+	w.Helper()
+	_, versions := r.of(name)
+	if len(versions) == 0 {
+		w.Errorf("got no version of %s, want some", name)
+	}
+	for _, link := range versions {
+		if !meta.IsStatusConditionTrue(link.Status.Conditions, v1alpha1.ConditionReady) {
+			w.Errorf("got a status that is not Ready, want it to stay so: %s", message(link))
+			return
+		}
+	}
+}

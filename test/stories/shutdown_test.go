@@ -1,0 +1,107 @@
+package stories
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"plexlink.dev/operator/api/v1alpha1"
+)
+
+// ending returns a channel that is closed when the operator has been told to end.
+func (o *operator) ending() <-chan struct{} {
+	o.w.Helper()
+	told := make(chan struct{})
+	if err := o.manager.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		<-ctx.Done()
+		close(told)
+		return nil
+	})); err != nil {
+		o.w.Fatal(err)
+	}
+	return told
+}
+
+// isWriteOf reports whether a request patches the Secret.
+func isWriteOf(req *http.Request, secret string) bool {
+	return req.Method == http.MethodPatch && strings.HasSuffix(req.URL.Path, "/secrets/"+secret)
+}
+
+// Fault A11: the operator is told to end while it stores the token of an entered PIN.
+func TestReceivedTokenIsStoredAlthoughTheOperatorIsToldToEnd(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		between bool          // it is told after a failed attempt, else during the first one
+		fails   time.Duration // for how long storing fails after it was told
+	}{
+		"while it stores it":                     {},
+		"while the API server fails for seconds": {fails: 2 * time.Second},
+		"between two failed attempts":            {between: true, fails: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var entered, told atomic.Bool
+			var attempts, toldAt atomic.Int64
+			var ending <-chan struct{}
+			first := w.startOperator(func(o *operator) {
+				o.fail = func(req *http.Request) error {
+					if !entered.Load() || !isWriteOf(req, "kometa-plexlink-device") {
+						return nil
+					}
+					attempts.Add(1)
+					if row.between && !told.Load() {
+						return errors.New("etcdserver: request timed out")
+					}
+					if told.CompareAndSwap(false, true) {
+						go o.stop()
+					}
+					<-ending
+					toldAt.CompareAndSwap(0, time.Now().UnixNano())
+					if time.Since(time.Unix(0, toldAt.Load())) < row.fails {
+						return errors.New("etcdserver: request timed out")
+					}
+					return nil
+				}
+			})
+			ending = first.ending()
+			w.create("kometa")
+			code := w.awaitsPIN("kometa").Status.PIN.Code
+			entered.Store(true)
+			if err := w.sim.Link(code, w.alice); err != nil {
+				t.Fatal(err)
+			}
+			if row.between {
+				w.eventually("a failed attempt to store the token", func() error {
+					if !strings.Contains(w.logs.String(), "store Secret kometa-plexlink-device") {
+						return errNotYet
+					}
+					return nil
+				})
+				told.Store(true)
+				first.stop()
+			}
+			w.eventually("the end of the operator", func() error {
+				if first.running() {
+					return errNotYet
+				}
+				return nil
+			})
+			if w.accountToken("kometa") != w.sim.PINs()[0].Token {
+				t.Fatalf("got another token stored after %d attempts, or none, want that of the PIN", attempts.Load())
+			}
+			w.clock.advance(15 * time.Second) // The PIN no longer shows its token.
+			w.startOperator()
+			w.reaches("kometa", v1alpha1.ReasonLinked)
+			if n := len(w.sim.PINs()); n != 1 {
+				t.Errorf("got %d PINs, want one", n)
+			}
+		})
+	}
+}

@@ -1,0 +1,176 @@
+package stories
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/plex/plextest"
+)
+
+// pollCeiling is the longest time between two polls of an open PIN: one that was entered lives ten seconds.
+const pollCeiling = 5 * time.Second
+
+// dueLinks is how many links are due for a refresh, three for each worker.
+const dueLinks = 60
+
+// Fault B1: one poll that hung for ten seconds lost the token.
+func TestPollThatHangsLosesNoToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.startOperator()
+	w.create("kometa")
+	w.awaitsPIN("kometa")
+	w.sim.Fault(plextest.Fault{Endpoint: plextest.CheckPIN, Delay: 15 * time.Second})
+	w.eventually("a poll that hangs", func() error {
+		if !slices.ContainsFunc(w.sim.Requests(), func(r plextest.Request) bool {
+			return r.Endpoint == plextest.CheckPIN && r.Status == 0 && time.Since(r.Time) > 200*time.Millisecond
+		}) {
+			return errNotYet
+		}
+		return nil
+	})
+	w.enterPIN("kometa")
+	w.reaches("kometa", v1alpha1.ReasonLinked)
+	if pins := w.sim.PINs(); len(pins) != 1 || !pins[0].Collected {
+		t.Errorf("got %d PINs, want one whose token was collected", len(pins))
+	}
+	if gap := w.longestGap("kometa"); gap > pollCeiling+loadSlack {
+		t.Errorf("got %s between two polls, want %s at most", round(gap), pollCeiling)
+	}
+}
+
+// Fault B2: refreshes that hung took all workers, and open PINs were polled after 8 to 14 seconds.
+func TestRefreshesThatHangDelayNoPoll(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.sim.AddServer(plextest.Server{Name: "Other Server", Owner: w.alice})
+	w.linkAtOnce(dueLinks, func(l *v1alpha1.PlexLink) { l.Spec.Server.Name = "My Plex Server" })
+	hang := func(r *http.Request) error {
+		if strings.HasSuffix(r.URL.Path, "/resources") && strings.HasPrefix(r.Header.Get("X-Plex-Device-Name"), "link-") {
+			<-r.Context().Done()
+			return r.Context().Err()
+		}
+		return nil
+	}
+	for _, c := range []struct {
+		what  string
+		begin func(*operator)
+		hung  func() int // how many requests hang or hung
+	}{
+		{"resources", func(o *operator) { o.fail = hang }, func() int {
+			return w.operators[len(w.operators)-1].count(http.MethodGet, "/resources")
+		}},
+		{"libraries", func(*operator) {
+			w.sim.Fault(plextest.Fault{Endpoint: plextest.Sections, Server: "My Plex Server", Delay: 15 * time.Second, Times: -1})
+		}, func() int { return w.sim.Count(plextest.Sections) }},
+	} {
+		w.clock.advance(70 * time.Minute) // All refreshes are due, and nothing else is.
+		w.sim.ResetRequests()
+		o := w.startOperator(c.begin)
+		w.create(c.what, func(l *v1alpha1.PlexLink) { l.Spec.Server.Name = "Other Server" })
+		w.awaitsPIN(c.what)
+		began := time.Now()
+		w.eventually("ten seconds of polls while "+c.what+" hang", func() error {
+			if gap := w.longestGap(c.what); gap > pollCeiling+loadSlack {
+				t.Fatalf("%s hang: got %s between two polls, want %s at most", c.what, round(gap), pollCeiling)
+			}
+			if hung := c.hung(); time.Since(began) < 10*time.Second || hung < 5 {
+				return fmt.Errorf("%d requests hang", hung)
+			}
+			return nil
+		})
+		w.enterPIN(c.what)
+		w.reaches(c.what, v1alpha1.ReasonLinked)
+		if gap := w.longestGap(c.what); gap > pollCeiling+loadSlack {
+			t.Errorf("%s hang: got %s between two polls, want %s at most", c.what, round(gap), pollCeiling)
+		}
+		o.kill()
+		w.sim.ClearFaults()
+	}
+	if pins := w.sim.PINs(); len(pins) != dueLinks+2 {
+		t.Errorf("got %d PINs, want one for each of %d links", len(pins), dueLinks+2)
+	}
+}
+
+// Fault B3: the PIN that links a working link again was polled at the priority of refreshes.
+func TestPINThatLinksAgainIsPolledBeforeRefreshes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.linkAtOnce(dueLinks)
+	const again = "link-0000"
+	old := w.accountToken(again)
+	w.clock.advance(70 * time.Minute)
+	w.sim.ResetRequests()
+	// Each look at one of the others takes a worker three seconds, so that the workers are always busy.
+	w.startOperator(func(o *operator) {
+		o.fail = func(r *http.Request) error {
+			if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/secrets/link-") && !strings.Contains(r.URL.Path, again) {
+				select {
+				case <-r.Context().Done():
+				case <-time.After(3 * time.Second):
+				}
+			}
+			return nil
+		}
+	})
+	w.request(again, v1alpha1.LinkRequestedAtAnnotation)
+	w.eventuallyWithin(time.Minute, "the PIN", func() error {
+		if w.link(again).Status.PIN == nil {
+			return errNotYet
+		}
+		return nil
+	})
+	polls := w.sim.Count(plextest.CheckPIN)
+	w.eventuallyWithin(time.Minute, "three polls", func() error {
+		if got := w.sim.Count(plextest.CheckPIN) - polls; got < 3 {
+			return fmt.Errorf("got %d", got)
+		}
+		return nil
+	})
+	if err := w.sim.Link(w.showsPIN(again), w.alice); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the new token", func() error {
+		if w.accountToken(again) == old {
+			return errNotYet
+		}
+		return nil
+	})
+	gap := w.longestGap(again)
+	if gap > pollCeiling+loadSlack {
+		t.Errorf("got %s between two polls, want %s at most", round(gap), pollCeiling)
+	}
+	t.Logf("the longest time between two polls was %s", round(gap))
+}
+
+// longestGap returns the longest time in which the last PIN of a link was not polled, from its issue on and up to now
+// while its token is not collected.
+func (w *world) longestGap(name string) time.Duration {
+	w.Helper()
+	device := name + " (" + w.namespace + ")"
+	pins := w.sim.PINs()
+	slices.Reverse(pins)
+	i := slices.IndexFunc(pins, func(p plextest.PIN) bool { return p.DeviceName == device })
+	if i < 0 {
+		w.Fatalf("%s has no PIN", name)
+	}
+	times := []time.Time{pins[i].CreatedAt}
+	for _, r := range w.sim.Requests() {
+		if r.Endpoint == plextest.CheckPIN && r.DeviceName == device && r.Time.After(pins[i].CreatedAt) {
+			times = append(times, r.Time)
+		}
+	}
+	if !pins[i].Collected {
+		times = append(times, w.clock.Now())
+	}
+	longest := time.Duration(0)
+	for n := 1; n < len(times); n++ {
+		longest = max(longest, times[n].Sub(times[n-1]))
+	}
+	return longest
+}

@@ -1,0 +1,149 @@
+package stories
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/plex/plextest"
+)
+
+// isWrite returns what recognizes a request by its method and the end of its path.
+func isWrite(method, suffix string) func(*http.Request) bool {
+	return func(r *http.Request) bool { return r.Method == method && strings.HasSuffix(r.URL.Path, suffix) }
+}
+
+// Fault A1: a new address survives whatever is lost between the device Secret, the Secret and the status.
+func TestNewAddressSurvivesAKillOrALostAnswerAtAnyWrite(t *testing.T) {
+	t.Parallel()
+	var stories sync.WaitGroup
+	for at, strikes := range map[string]func(*http.Request) bool{
+		"device Secret": isWrite(http.MethodPatch, "/secrets/kometa-plexlink-device"),
+		"Secret":        isWrite(http.MethodPatch, "/secrets/kometa"),
+		"status":        isWrite(http.MethodPatch, "/plexlinks/kometa/status"),
+	} {
+		for _, how := range []string{"killed before", "failure of", "lost answer to"} {
+			stories.Go(func() {
+				t.Run(how+" the write to the "+at, func(t *testing.T) { testMovedServer(t, how, strikes) })
+			})
+		}
+	}
+	stories.Wait()
+}
+
+// testMovedServer moves the server, and lets the first write that strikes selects go wrong.
+func testMovedServer(t *testing.T, how string, strikes func(*http.Request) bool) {
+	w := newWorld(t)
+	former := newWire(w, w.server.Addr)
+	w.network.Listeners = map[string]string{"192.168.1.100:32400": former.Addr().String(), "192.168.1.200:32400": w.server.Addr}
+	w.server.SetConnections(plextest.LocalConnection("http://192.168.1.100:32400"))
+	var armed, struck atomic.Bool
+	once := func(r *http.Request) bool {
+		return armed.Load() && strikes(r) && struck.CompareAndSwap(false, true)
+	}
+	first := w.startOperator(func(o *operator) {
+		switch how {
+		case "killed before":
+			o.diesBefore = once
+		case "failure of":
+			o.fail = func(r *http.Request) error {
+				if once(r) {
+					return errors.New("connection refused")
+				}
+				return nil
+			}
+		default:
+			o.loses = once
+		}
+	})
+	w.linked("kometa")
+	w.settled("kometa")
+	secrets := w.recordSecrets()
+	former.cut()
+	w.server.SetConnections(plextest.LocalConnection("http://192.168.1.200:32400"))
+	armed.Store(true)
+	w.advance(70 * time.Minute)
+	if how == "killed before" {
+		<-first.died
+		first.kill()
+		w.startOperator()
+	}
+	// No time passes by the operator's clock: nothing waits for another refresh.
+	w.eventually("the new address in Secret and status", func() error {
+		link := w.link("kometa")
+		got := string(w.secret("kometa").Data["PLEX_URL"])
+		if !struck.Load() || got != "http://192.168.1.200:32400" || link.Status.Server.URL != got || !strings.HasSuffix(message(link), got) {
+			return fmt.Errorf("got struck %t, URL %s, status %s, message %q", struck.Load(), got, link.Status.Server.URL, message(link))
+		}
+		return nil
+	})
+	w.linked("neighbour") // The operator had time to put the former address back.
+	w.poke()
+	w.advance(30 * time.Minute)
+	w.settled("kometa")
+	var got []string
+	_, versions := secrets.of("kometa")
+	for _, secret := range versions {
+		got = append(got, string(secret.Data["PLEX_URL"]))
+	}
+	if want := []string{"http://192.168.1.100:32400", "http://192.168.1.200:32400"}; !slices.Equal(slices.Compact(got), want) {
+		t.Errorf("got the addresses %q in the Secret, want %q", got, want)
+	}
+}
+
+// Fault A2: a renaming that was half done leaves no Secret behind.
+func TestSecretsOfAHalfDoneRenamingAreRemoved(t *testing.T) {
+	t.Parallel()
+	for at, diesBefore := range map[string]func(*http.Request) bool{
+		"before b is created":          isWrite(http.MethodPost, "/secrets"),
+		"before a is deleted":          isWrite(http.MethodDelete, "/secrets/a"),
+		"before the status is written": isWrite(http.MethodPatch, "/plexlinks/kometa/status"),
+	} {
+		t.Run(at, func(t *testing.T) {
+			w := newWorld(t)
+			var armed atomic.Bool
+			first := w.startOperator(func(o *operator) {
+				o.diesBefore = func(r *http.Request) bool { return armed.Load() && diesBefore(r) }
+			})
+			rename := func(name string) func(*v1alpha1.PlexLink) {
+				return func(l *v1alpha1.PlexLink) { l.Spec.Secret.Name = name }
+			}
+			w.linked("kometa", rename("a"))
+			w.settled("kometa")
+			armed.Store(true)
+			w.change("kometa", rename("b"))
+			<-first.died
+			first.kill()
+			w.change("kometa", rename("c"))
+			w.startOperator()
+			if name := w.reaches("kometa", v1alpha1.ReasonLinked).Status.SecretName; name != "c" {
+				t.Errorf("got status.secretName %s, want c", name)
+			}
+			w.hasExactly("c", "kometa-plexlink-device")
+			checkSecretOpensServer(t, w.secret("c"))
+		})
+	}
+}
+
+// hasExactly waits until the Secrets of the namespace have these names.
+func (w *world) hasExactly(names ...string) {
+	w.Helper()
+	slices.Sort(names)
+	w.eventually(fmt.Sprintf("exactly the Secrets %q", names), func() error {
+		var got []string
+		for _, secret := range w.secrets() {
+			got = append(got, secret.Name)
+		}
+		if slices.Sort(got); !slices.Equal(got, names) {
+			return fmt.Errorf("got %q", got)
+		}
+		return nil
+	})
+}

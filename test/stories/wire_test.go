@@ -1,0 +1,106 @@
+package stories
+
+import (
+	"io"
+	"net"
+	"net/url"
+	"sync"
+)
+
+// wire carries connections to an address while it is not cut.
+type wire struct {
+	net.Listener
+	to string
+
+	mu   sync.Mutex
+	gone bool
+	ends map[net.Conn]bool // of the connections that are carried
+}
+
+// newWire returns a wire to a host and port that lasts as long as the story.
+func newWire(w *world, to string) *wire {
+	w.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.Fatal(err)
+	}
+	c := &wire{Listener: listener, to: to, ends: map[net.Conn]bool{}}
+	w.Cleanup(func() {
+		_ = listener.Close()
+		c.cut()
+	})
+	go func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go c.carry(near)
+		}
+	}()
+	return c
+}
+
+// newAPIServerWire returns a wire to the API server and its host for an operator.
+func newAPIServerWire(w *world) (c *wire, host string) {
+	w.Helper()
+	address, err := url.Parse(operatorConfig.Host)
+	if err != nil || address.Host == "" {
+		address = &url.URL{Scheme: "https", Host: operatorConfig.Host}
+	}
+	c = newWire(w, address.Host)
+	return c, "https://" + c.Addr().String()
+}
+
+// carry copies both ways until an end closes.
+func (c *wire) carry(near net.Conn) {
+	far, err := net.Dial("tcp", c.to)
+	if err != nil || !c.add(near, far) {
+		_ = near.Close()
+		if err == nil {
+			_ = far.Close()
+		}
+		return
+	}
+	var ways sync.WaitGroup
+	for from, to := range map[net.Conn]net.Conn{near: far, far: near} {
+		ways.Go(func() {
+			_, _ = io.Copy(to, from)
+			_, _ = near.Close(), far.Close()
+		})
+	}
+	ways.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.ends, near)
+	delete(c.ends, far)
+}
+
+// add notes the ends of a connection, and reports false when the wire is cut.
+func (c *wire) add(ends ...net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, end := range ends {
+		if !c.gone {
+			c.ends[end] = true
+		}
+	}
+	return !c.gone
+}
+
+// cut breaks the connections, and each new one, until mend.
+func (c *wire) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = true
+	for end := range c.ends {
+		_ = end.Close()
+	}
+}
+
+// mend lets new connections through again.
+func (c *wire) mend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = false
+}
