@@ -37,13 +37,12 @@ func (r *Reconciler) end(ctx context.Context, s *scope) {
 	if !controllerutil.ContainsFinalizer(s.link, v1alpha1.Finalizer) {
 		return
 	}
-	left, err := r.endOutside(ctx, s)
-	if err != nil {
-		if wait := r.untilEndGoesOn(s, err); wait > 0 {
-			s.requeue(wait)
-			return
-		}
-		s.tell(leftBehind(left, clip(apiMessage(err))))
+	steps := []endStep{r.readForEnd, r.pollForEnd, r.signOutAll, r.deleteSecrets}
+	if s.link.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain {
+		steps = []endStep{r.readForEnd, r.pollForEnd, r.retainToken, r.retainSecrets}
+	}
+	if !r.endBy(ctx, s, steps) {
+		return
 	}
 	if err := r.removeFinalizer(ctx, s); err != nil {
 		log.FromContext(ctx).Info("Could not remove the finalizer; retrying", "error", err.Error())
@@ -51,6 +50,41 @@ func (r *Reconciler) end(ctx context.Context, s *scope) {
 		return
 	}
 	s.requeueAfter = 0
+}
+
+// endStep is a part of a deletion. Its error is an *unfinished where the deletion may go on in spite of it.
+type endStep func(context.Context, *scope) error
+
+// unfinished is what a deletion leaves behind when it goes on in spite of an error.
+type unfinished struct {
+	cause error
+	// left is what is left, and advice is what a person can do about it.
+	left, advice string
+}
+
+// Error returns the message of the cause.
+func (u *unfinished) Error() string { return u.cause.Error() }
+
+// Unwrap returns the cause.
+func (u *unfinished) Unwrap() error { return u.cause }
+
+// endBy takes the steps of a deletion and reports whether they are done, or given up. If not, it has asked for another
+// reconciliation.
+func (r *Reconciler) endBy(ctx context.Context, s *scope, steps []endStep) bool {
+	_ = r.sinceFirst(s, pace.EndLink, 0) // The time begins with the first attempt, not with a failure.
+	for _, step := range steps {
+		err := step(ctx, s)
+		if err == nil {
+			continue
+		}
+		u, mayGoOn := errors.AsType[*unfinished](err)
+		if wait := r.untilEndGoesOn(s, err); wait > 0 || !mayGoOn {
+			s.requeue(max(wait, time.Second))
+			return false
+		}
+		s.tell(leftBehind(u))
+	}
+	return true
 }
 
 // untilEndGoesOn returns when a deletion is to be tried again after an error; 0: it goes on in spite of it.
@@ -69,30 +103,12 @@ func (r *Reconciler) untilEndGoesOn(s *scope, err error) time.Duration {
 	return min(left, r.pace.Failed(s.pace(), pace.EndLink, conflictInterval, s.now))
 }
 
-// endOutside does what is to be done before the finalizer goes. With an error it returns what is left behind if the
-// deletion goes on all the same.
-func (r *Reconciler) endOutside(ctx context.Context, s *scope) (left string, err error) {
-	_ = r.sinceFirst(s, pace.EndLink, 0) // The time begins with the first attempt, not with a failure.
-	if !s.memory.signedOut {
-		if err := r.readForEnd(ctx, s); err != nil {
-			return "the token of Secret " + deviceName(s.link), err
-		}
-		if err := r.pollForEnd(ctx, s); err != nil {
-			return "", err
-		}
-	}
-	if s.link.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain {
-		return r.retainSecrets(ctx, s)
-	}
-	if done, err := r.signOutAll(ctx, s); err != nil || !done {
-		return "", errors.Join(err, errLater)
-	}
-	return r.deleteSecrets(ctx, s)
-}
-
 // readForEnd finds the newest state, without making or adopting anything. In a namespace that is being deleted the device
 // Secret goes before the PlexLink: then memory has the token.
 func (r *Reconciler) readForEnd(ctx context.Context, s *scope) error {
+	if s.memory.signedOut {
+		return nil
+	}
 	var secret corev1.Secret
 	err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: s.name.Namespace, Name: deviceName(s.link)}, &secret)
 	switch {
@@ -107,7 +123,7 @@ func (r *Reconciler) readForEnd(ctx context.Context, s *scope) error {
 			s.tell(tokenUnknown(deviceName(s.link)))
 		}
 	case err != nil:
-		return err
+		return &unfinished{err, "the token of Secret " + deviceName(s.link), removeDevice}
 	case isDevice(&secret) && ownershipOf(&secret, s.link) == ours:
 		stored, err := decodeState(secret.Data)
 		if err == nil {
@@ -140,17 +156,26 @@ func (r *Reconciler) pollForEnd(ctx context.Context, s *scope) error {
 		s.state = s.state.tokenReceived(token, s.now)
 	}
 	r.memory.keep(s.memory, s.state)
-	if s.link.Spec.DeletionPolicy != v1alpha1.DeletionPolicyRetain || s.device == (secretVersion{}) {
-		return nil
-	}
-	s.loaded = true
-	return r.save(ctx, s)
+	return nil
 }
 
-// signOutAll makes all tokens of the link invalid and reports whether that is done, or given up.
-func (r *Reconciler) signOutAll(ctx context.Context, s *scope) (bool, error) {
+// retainToken stores what the last poll of a PIN has found.
+func (r *Reconciler) retainToken(ctx context.Context, s *scope) error {
+	if !s.memory.unsaved {
+		return nil
+	}
+	version, err := r.writeState(ctx, s)
+	if err != nil {
+		return &unfinished{err, "the token for Secret " + deviceName(s.link), removeDevice}
+	}
+	r.memory.stored(s.memory, s.state, version)
+	return nil
+}
+
+// signOutAll makes all tokens of the link invalid, or gives up.
+func (r *Reconciler) signOutAll(ctx context.Context, s *scope) error {
 	if s.memory.signedOut {
-		return true, nil
+		return nil
 	}
 	tokens := []plex.Sensitive{s.state.StrayToken, s.state.PendingToken}
 	if !s.state.Revoked {
@@ -161,9 +186,8 @@ func (r *Reconciler) signOutAll(ctx context.Context, s *scope) (bool, error) {
 		if token == "" {
 			continue
 		}
-		done, err := r.signOut(ctx, s, token, pace.EndLink)
-		if err != nil || !done {
-			return false, err
+		if done, err := r.signOut(ctx, s, token, pace.EndLink); err != nil || !done {
+			return errors.Join(err, errLater)
 		}
 		signedOutAny = true
 	}
@@ -172,20 +196,21 @@ func (r *Reconciler) signOutAll(ctx context.Context, s *scope) (bool, error) {
 	if signedOutAny && !slices.ContainsFunc(s.notices, func(n notice) bool { return n.reason == reasonSignOutFailed }) {
 		s.tell(signedOut())
 	}
-	return true, nil
+	return nil
 }
 
-// deleteSecrets deletes every Secret of the link. With an error it returns the names of those that are left.
-func (r *Reconciler) deleteSecrets(ctx context.Context, s *scope) (string, error) {
-	return r.eachSecret(ctx, s, func(secret *metav1.PartialObjectMetadata) error {
+// deleteSecrets deletes every Secret of the link.
+func (r *Reconciler) deleteSecrets(ctx context.Context, s *scope) error {
+	return r.eachSecret(ctx, s, "delete it yourself", func(secret *metav1.PartialObjectMetadata) error {
 		return client.IgnoreNotFound(r.Client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID}))
 	})
 }
 
 // retainSecrets removes the owner references, so that the garbage collector leaves the Secrets alone. The labels stay: a
 // new PlexLink of that name adopts them.
-func (r *Reconciler) retainSecrets(ctx context.Context, s *scope) (string, error) {
-	return r.eachSecret(ctx, s, func(secret *metav1.PartialObjectMetadata) error {
+func (r *Reconciler) retainSecrets(ctx context.Context, s *scope) error {
+	const advice = "the garbage collector deletes it unless you remove its owner reference"
+	return r.eachSecret(ctx, s, advice, func(secret *metav1.PartialObjectMetadata) error {
 		before := secret.DeepCopy()
 		secret.OwnerReferences = slices.DeleteFunc(secret.OwnerReferences, func(ref metav1.OwnerReference) bool { return ref.UID == s.link.UID })
 		if len(secret.OwnerReferences) == len(before.OwnerReferences) {
@@ -196,13 +221,13 @@ func (r *Reconciler) retainSecrets(ctx context.Context, s *scope) (string, error
 	})
 }
 
-// eachSecret does something with every Secret that has the labels of the link, as the API server knows them. With an error
-// it returns the names of those for which it failed.
-func (r *Reconciler) eachSecret(ctx context.Context, s *scope, do func(*metav1.PartialObjectMetadata) error) (string, error) {
+// eachSecret does something with every Secret that has the labels of the link, as the API server knows them. Its error
+// names those for which it failed.
+func (r *Reconciler) eachSecret(ctx context.Context, s *scope, advice string, do func(*metav1.PartialObjectMetadata) error) error {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
 	if err := r.APIReader.List(ctx, list, client.InNamespace(s.name.Namespace), client.MatchingLabels(childLabels(s.link))); err != nil {
-		return fmt.Sprintf("Secrets %s and %s", targetName(s.link), deviceName(s.link)), fmt.Errorf("list Secrets: %w", err)
+		return &unfinished{err, fmt.Sprintf("Secret %s, Secret %s", targetName(s.link), deviceName(s.link)), advice}
 	}
 	var failed []string
 	var errs []error
@@ -212,9 +237,9 @@ func (r *Reconciler) eachSecret(ctx context.Context, s *scope, do func(*metav1.P
 		}
 	}
 	if len(errs) == 0 {
-		return "", nil
+		return nil
 	}
-	return strings.Join(failed, ", "), errs[0]
+	return &unfinished{errs[0], strings.Join(failed, ", "), advice}
 }
 
 // endVanished ends a link that is gone without having passed end: its finalizer had been removed by another client. It
@@ -223,33 +248,15 @@ func (r *Reconciler) endVanished(ctx context.Context, name types.NamespacedName,
 	gone := &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, UID: e.uid}}
 	s := &scope{link: gone, name: name, now: r.Clock.Now(), memory: e, state: e.state}
 	if e.known && e.policy != v1alpha1.DeletionPolicyRetain && !r.memory.isReleased(e) {
-		left, err := r.endRemembered(ctx, s)
+		done := r.endBy(ctx, s, []endStep{r.pollForEnd, r.signOutAll, r.deleteSecrets})
 		for _, n := range s.notices {
 			r.emit(ctx, gone, n)
 		}
-		if err != nil {
-			if wait := r.untilEndGoesOn(s, err); wait > 0 {
-				s.requeue(wait)
-				return s.requeueAfter
-			}
-			log.FromContext(ctx).Info("Gave up ending a PlexLink that vanished", "left", left, "error", err.Error())
+		if !done {
+			return s.requeueAfter
 		}
 	}
 	r.pace.Forget(paceLink(name))
 	r.memory.forget(name)
 	return 0
-}
-
-// endRemembered does what end does with the policy Revoke, from memory alone.
-func (r *Reconciler) endRemembered(ctx context.Context, s *scope) (string, error) {
-	_ = r.sinceFirst(s, pace.EndLink, 0)
-	if !s.memory.signedOut {
-		if err := r.pollForEnd(ctx, s); err != nil {
-			return "", err
-		}
-	}
-	if done, err := r.signOutAll(ctx, s); err != nil || !done {
-		return "the token", errors.Join(err, errLater)
-	}
-	return r.deleteSecrets(ctx, s)
 }

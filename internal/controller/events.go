@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -66,9 +67,9 @@ func imported(secret string, account plex.Account) notice {
 	return normal("Imported", "Import", fmt.Sprintf("Imported the token of %s from Secret %s", accountName(account), secret))
 }
 
-func requestTooLong(annotation string) notice {
+func requestsIgnored(annotations []string) notice {
 	return warning("RequestIgnored", "Reconcile", fmt.Sprintf(
-		"Ignored annotation %s: its value may have at most %d characters; set a shorter one", annotation, v1alpha1.MaxRequestLength))
+		"Ignored %s: a request may have at most %d characters; set a shorter value", strings.Join(annotations, " and "), v1alpha1.MaxRequestLength))
 }
 
 func serverChosen(s *v1alpha1.ServerStatus) notice {
@@ -113,8 +114,8 @@ func tokenUnknown(device string) notice {
 		fmt.Sprintf("Could not sign the device out of plex.tv, because Secret %s is gone; %s", device, removeDevice))
 }
 
-func leftBehind(left, why string) notice {
-	return warning("DeletionIncomplete", "Delete", fmt.Sprintf("Gave up on %s: %s; delete it yourself, and %s", left, why, removeDevice))
+func leftBehind(u *unfinished) notice {
+	return warning("DeletionIncomplete", "Delete", fmt.Sprintf("Gave up on %s: %s; %s", u.left, clip(apiMessage(u)), u.advice))
 }
 
 // statusNotices tells what a person should hear about a change of the status.
@@ -127,7 +128,7 @@ func statusNotices(before, after v1alpha1.PlexLinkStatus) []notice {
 		old, now := meta.FindStatusCondition(before.Conditions, conditionType), meta.FindStatusCondition(after.Conditions, conditionType)
 		switch {
 		case now == nil || old != nil && old.Reason == now.Reason && old.Status == now.Status:
-		case now.Status == metav1.ConditionFalse && isProblem(now.Reason):
+		case now.Status == metav1.ConditionFalse && isProblem(now.Reason), isAccountChanged(old, now):
 			notices = append(notices, problem(now.Reason, now.Message))
 		case now.Status == metav1.ConditionTrue && conditionType == v1alpha1.ConditionReady:
 			notices = append(notices, normal(now.Reason, "Reconcile", now.Message))
@@ -137,6 +138,11 @@ func statusNotices(before, after v1alpha1.PlexLinkStatus) []notice {
 		}
 	}
 	return notices
+}
+
+// isAccountChanged reports whether spec.account has made a link that was Ready one of the wrong account.
+func isAccountChanged(old, now *metav1.Condition) bool {
+	return now.Reason == v1alpha1.ReasonWrongAccount && old != nil && old.Status == metav1.ConditionTrue
 }
 
 // isProblem reports whether a reason is more than a step on the way to Linked. A wrong account and a refused import have

@@ -30,11 +30,13 @@ func (r *Reconciler) importToken(ctx context.Context, s *scope) error {
 	identifier, token := importedValue(&secret, keyClientIdentifier), importedValue(&secret, keyToken)
 	switch {
 	case (err != nil || identifier == "" || token == "") && s.state.Import != "":
+		s.requeue(conflictInterval)
 		return nil // It was tried before, and may have been removed since.
 	case err != nil || identifier == "" || token == "":
 		s.requeue(conflictInterval)
 		return &obstacle{reason: v1alpha1.ReasonImportUnavailable, message: importUnavailable(ref.Name, err != nil)}
 	case s.state.Import == importVersion(&secret):
+		s.requeue(conflictInterval) // A change triggers no reconcile.
 		return nil
 	}
 	if wait := r.pace.Remaining(s.pace(), pace.ImportToken, s.now); wait > 0 {

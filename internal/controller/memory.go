@@ -47,7 +47,7 @@ type entry struct {
 	template checkedTemplate
 	// plexProblem is why the last PIN could not be minted; "": it could.
 	plexProblem string
-	// tooLong is the annotation whose value was refused last, so that it is told once.
+	// tooLong identifies the requests that are ignored because they are too long, so that it is told once.
 	tooLong string
 	// resolving identifies what the last check of the server was asked for.
 	resolving string

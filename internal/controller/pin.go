@@ -35,8 +35,9 @@ func (r *Reconciler) pollPIN(ctx context.Context, s *scope) error {
 	if until := r.pace.PausedUntil(now); until.Sub(now) > pollCeiling {
 		s.pausedUntil = until
 	}
-	if r.untilPoll(s, now) > 0 {
-		return nil // result decides when to come back.
+	if wait := r.untilPoll(s, now); wait > 0 {
+		s.requeue(wait)
+		return nil
 	}
 	token, err := ask(ctx, r, s, pace.Poll, "pins.check", func(ctx context.Context) (plex.Sensitive, error) {
 		return r.Plex.CheckPIN(ctx, s.plexDevice(), s.state.PINID)
@@ -64,6 +65,7 @@ func (r *Reconciler) pollPIN(ctx context.Context, s *scope) error {
 	case class != plex.ClassOK && !now.Before(over):
 		s.memory.plexProblem = plexProblem(err)
 	}
+	s.requeue(r.untilPoll(s, r.Clock.Now()))
 	return nil
 }
 
@@ -91,18 +93,29 @@ func (r *Reconciler) acceptToken(ctx context.Context, s *scope, token plex.Sensi
 
 // noteLinkRequest acts on a new value of the annotation that asks for a new PIN.
 func (r *Reconciler) noteLinkRequest(ctx context.Context, s *scope) error {
-	for _, annotation := range []string{v1alpha1.LinkRequestedAtAnnotation, v1alpha1.RefreshRequestedAtAnnotation} {
-		if value := s.link.Annotations[annotation]; tooLong(value) && s.memory.tooLong != annotation+strconv.Itoa(len(value)) {
-			s.memory.tooLong = annotation + strconv.Itoa(len(value))
-			s.tell(requestTooLong(annotation))
-		}
-	}
-	requested := requestOf(s.link, v1alpha1.LinkRequestedAtAnnotation)
-	if requested == "" || requested == s.state.LinkRequest {
+	s.tellTooLong()
+	requested := s.newLinkRequest()
+	if requested == "" {
 		return nil
 	}
 	s.state = s.state.linkRequested(requested, s.now)
 	return r.save(ctx, s)
+}
+
+// tellTooLong tells once which requests are ignored because their values are too long.
+func (s *scope) tellTooLong() {
+	var ignored []string
+	lengths := ""
+	for _, annotation := range []string{v1alpha1.LinkRequestedAtAnnotation, v1alpha1.RefreshRequestedAtAnnotation} {
+		if value := s.link.Annotations[annotation]; tooLong(value) {
+			ignored = append(ignored, annotation)
+			lengths += annotation + strconv.Itoa(len(value))
+		}
+	}
+	if lengths != "" && lengths != s.memory.tooLong {
+		s.tell(requestsIgnored(ignored))
+	}
+	s.memory.tooLong = lengths
 }
 
 // mintPIN mints a PIN, when the link needs one and its turn has come, and stores it before it is shown.
@@ -164,6 +177,7 @@ func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
 	}
 	r.metrics.pinsIssued.Inc()
 	s.tell(pinIssued(pin.Code, r.Plex.EntryURL(), s.state.PIN.ExpirationTime))
+	s.requeue(r.untilPoll(s, now))
 	return r.awaitPIN(s)
 }
 

@@ -203,7 +203,7 @@ func (r *Reconciler) result(ctx context.Context, s *scope) ctrl.Result {
 		priority = pollPriority
 	case s.state.pinOpen() && s.link.DeletionTimestamp == nil && !s.link.Spec.Suspend:
 		// Whatever failed, and whatever else the link waits for.
-		s.requeue(min(r.untilPoll(s, r.Clock.Now()), pollCeiling))
+		s.requeue(pollCeiling)
 		priority = pollPriority
 	case s.secretSynced:
 		// Healthy links never delay one that a person is waiting for.

@@ -113,5 +113,13 @@ func requestOf(link *v1alpha1.PlexLink, annotation string) string {
 	return value
 }
 
+// newLinkRequest returns the value of the annotation that asks for a new PIN, if it was not acted on yet.
+func (s *scope) newLinkRequest() string {
+	if value := requestOf(s.link, v1alpha1.LinkRequestedAtAnnotation); value != s.state.LinkRequest {
+		return value
+	}
+	return ""
+}
+
 // tooLong reports whether the value of an annotation is longer than what is acted on.
 func tooLong(value string) bool { return len([]rune(value)) > v1alpha1.MaxRequestLength }

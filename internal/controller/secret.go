@@ -137,7 +137,7 @@ func desiredSecret(link *v1alpha1.PlexLink, d state) (*corev1.Secret, error) {
 
 // checkTarget finds a foreign Secret under the name of the target before a person is asked to enter a PIN.
 func (r *Reconciler) checkTarget(ctx context.Context, s *scope) error {
-	if !s.wantsPIN() || s.state.pinOpen() || s.state.PendingToken != "" || s.secretExists {
+	if !s.wantsPIN() && s.newLinkRequest() == "" || s.state.pinOpen() || s.state.PendingToken != "" || s.secretExists {
 		return nil
 	}
 	live, err := r.readTarget(ctx, s)

@@ -62,7 +62,7 @@ func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
 	var reconciling, stalled *finding
 	switch o := (&obstacle{reason: ready.reason, passing: s.obstacle != nil && s.obstacle.passing}); {
 	case ready.status == metav1.ConditionTrue, ready.reason == v1alpha1.ReasonSuspended:
-	case o.stalled():
+	case o.stalled() && !(isServerProblem(o) && relinkHint(s, pages) != ""):
 		stalled = &finding{metav1.ConditionTrue, ready.reason, ready.message}
 	default:
 		reconciling = &finding{metav1.ConditionTrue, ready.reason, ready.message}
@@ -196,12 +196,19 @@ func syncedFinding(s *scope) *finding {
 	return nil
 }
 
+// isServerProblem reports whether an obstacle is one that a token of another account may end.
+func isServerProblem(o *obstacle) bool { return o.kind().condition == v1alpha1.ConditionServerResolved }
+
 // readyFinding sums up the conditions. Its reason is the STATUS that kubectl get shows.
 func readyFinding(s *scope, pages linkPages) *finding {
 	d, trouble := s.state, ""
 	if o := s.obstacle; o != nil {
 		if !o.harmless || !s.settled() {
-			return o.notReady()
+			f := o.notReady()
+			if isServerProblem(o) {
+				f.message += relinkHint(s, pages)
+			}
+			return f
 		}
 		trouble = "; the last check of its Secrets failed: " + o.message
 	}
