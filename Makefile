@@ -39,8 +39,10 @@ generate: bin/controller-gen ## Generate the DeepCopy methods of the API types.
 	bin/controller-gen object paths=./api/...
 
 # The API server's format date-time takes times that Go cannot decode, and one of them stops every informer. controller-gen
-# has no marker that reaches the times in metav1.Condition.
-TIMESTAMP = ^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$$
+# has no marker that reaches the times in metav1.Condition. Go writes what it has read in UTC, where the year must
+# still have four digits, and the zero time as null.
+DATE_TIME = -[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?
+TIMESTAMP = ^([1-9][0-9]{3}$(DATE_TIME)Z|[2-8][0-9]{3}$(DATE_TIME)[+-]([01][0-9]|2[0-3]):[0-5][0-9])$$
 
 .PHONY: manifests
 manifests: bin/controller-gen ## Generate the CRD and the manager's role, for kustomize and the chart.
@@ -188,9 +190,16 @@ uninstall: ## Remove the CRD, and with it every PlexLink.
 deploy: build-installer ## Install the CRD and the manager, with the image IMG.
 	$(KUBECTL) apply -f dist/install.yaml
 
+# While the manager runs, it signs the PlexLinks out, or gives up after five minutes. Those that are left, or all of them
+# when it does not run, lose their finalizers and keep their tokens.
 .PHONY: undeploy
-undeploy: build-installer ## Remove the manager and the CRD, and with it every PlexLink.
-	$(KUBECTL) delete --ignore-not-found -f dist/install.yaml
+undeploy: ## Sign out and remove every PlexLink, then remove the manager and the CRD.
+	-if $(KUBECTL) wait -n plexlink-system deployment/plexlink-controller-manager --for condition=Available --timeout 0; then \
+		$(KUBECTL) delete plexlinks --all --all-namespaces --timeout 6m; \
+	fi
+	$(KUBECTL) delete --ignore-not-found -n plexlink-system deployment/plexlink-controller-manager
+	if $(KUBECTL) get crd plexlinks.plexlink.dev; then go run ./cmd/manager --uninstall; fi
+	$(KUBECTL) delete --ignore-not-found -k config/default
 
 # Developer tools, built when they are needed and when a pinned version has changed.
 

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,6 +49,9 @@ func (r *Reconciler) findAddress(ctx context.Context, s *scope, chosen plex.Serv
 		}
 	}
 	proof := prober.Prove(ctx, d, chosen, candidates)
+	if proof.Chosen == nil && errors.Is(ctx.Err(), context.Canceled) {
+		return server{}, errLater // The operator ends, which says nothing about the server.
+	}
 	level := 1
 	if proof.Chosen == nil {
 		level = 0 // The status may not tell the detail.
@@ -122,7 +126,7 @@ func (r *Reconciler) trustedRoots(ctx context.Context, link *v1alpha1.PlexLink) 
 		return nil, &caError{fmt.Sprintf("%s %s of spec.server.caProvider does not exist; create it with the key %s",
 			provider.Type, provider.Name, key)}
 	} else if err != nil {
-		return nil, &caError{fmt.Sprintf("Could not read %s %s of spec.server.caProvider: %s", provider.Type, provider.Name, clip(apiMessage(err)))}
+		return nil, &caError{fmt.Sprintf("Could not read %s %s of spec.server.caProvider: %s", provider.Type, provider.Name, apiMessage(err))}
 	}
 	pem := secret.Data[key]
 	if provider.Type == v1alpha1.CAProviderConfigMap {

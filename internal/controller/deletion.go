@@ -58,7 +58,7 @@ type endStep func(context.Context, *scope) error
 // unfinished is what a deletion leaves behind when it goes on in spite of an error.
 type unfinished struct {
 	cause error
-	// left is what is left, and advice is what a person can do about it.
+	// left is what is left, "" for nothing, and advice is what a person can do about it.
 	left, advice string
 }
 
@@ -82,7 +82,9 @@ func (r *Reconciler) endBy(ctx context.Context, s *scope, steps []endStep) bool 
 			s.requeue(max(wait, time.Second))
 			return false
 		}
-		s.tell(leftBehind(u))
+		if u.left != "" {
+			s.tell(leftBehind(u))
+		}
 	}
 	return true
 }
@@ -122,6 +124,8 @@ func (r *Reconciler) readForEnd(ctx context.Context, s *scope) error {
 		if s.link.Status.Account != nil && s.link.Spec.DeletionPolicy != v1alpha1.DeletionPolicyRetain {
 			s.tell(tokenUnknown(deviceName(s.link)))
 		}
+	case err != nil && s.link.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain:
+		return &unfinished{cause: err} // The token stays where it is.
 	case err != nil:
 		return &unfinished{err, "the token of Secret " + deviceName(s.link), removeDevice}
 	case isDevice(&secret) && ownershipOf(&secret, s.link) == ours:
@@ -161,11 +165,14 @@ func (r *Reconciler) pollForEnd(ctx context.Context, s *scope) error {
 
 // retainToken stores what the last poll of a PIN has found.
 func (r *Reconciler) retainToken(ctx context.Context, s *scope) error {
-	if !s.memory.unsaved {
+	if !s.memory.unsaved || s.state.Token == "" {
 		return nil
 	}
 	version, err := r.writeState(ctx, s)
-	if err != nil {
+	switch {
+	case isTerminating(err):
+		return nil
+	case err != nil:
 		return &unfinished{err, "the token for Secret " + deviceName(s.link), removeDevice}
 	}
 	r.memory.stored(s.memory, s.state, version)
@@ -201,7 +208,7 @@ func (r *Reconciler) signOutAll(ctx context.Context, s *scope) error {
 
 // deleteSecrets deletes every Secret of the link.
 func (r *Reconciler) deleteSecrets(ctx context.Context, s *scope) error {
-	return r.eachSecret(ctx, s, "delete it yourself", func(secret *metav1.PartialObjectMetadata) error {
+	return r.eachSecret(ctx, s, "delete manually", func(secret *metav1.PartialObjectMetadata) error {
 		return client.IgnoreNotFound(r.Client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID}))
 	})
 }

@@ -69,7 +69,6 @@ func (r *Reconciler) readState(ctx context.Context, s *scope) error {
 	case err != nil:
 		return r.secretTrouble(ctx, s, pace.StoreState, "read Secret "+deviceName(s.link), err)
 	}
-	r.pace.Succeeded(s.pace(), pace.StoreState)
 	return r.takeDevice(ctx, s, &secret)
 }
 
@@ -94,19 +93,21 @@ func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Se
 		return r.adoptDevice(ctx, s, secret, stored)
 	case e.unsaved:
 		s.device, s.stored = versionOf(secret), stored
-	default:
+	default: // Only now: while there is something to store, reading alone is no success.
+		r.pace.Succeeded(s.pace(), pace.StoreState)
 		r.memory.stored(e, stored, versionOf(secret))
 		s.state, s.stored, s.device = stored, stored, versionOf(secret)
 	}
 	return nil
 }
 
-// adoptDevice takes over the device Secret of an earlier link of this name. What is remembered of this link goes first.
+// adoptDevice takes over the device Secret of an earlier link of this name. What is remembered of this link goes first,
+// unless only the Secret has a token: a backup may be restored after its PlexLink.
 func (r *Reconciler) adoptDevice(ctx context.Context, s *scope, secret *corev1.Secret, stored state) error {
 	fresh := newState(plex.Sensitive(uuid.NewUUID()), requestOf(s.link, v1alpha1.LinkRequestedAtAnnotation))
 	taken := stored.adopted(fresh)
-	if s.memory.known {
-		taken = s.memory.state
+	if remembered := s.memory.state; s.memory.known && (remembered.hasToken() || !taken.hasToken()) {
+		taken = remembered
 	}
 	data, err := taken.encode()
 	if err != nil {
@@ -119,6 +120,7 @@ func (r *Reconciler) adoptDevice(ctx context.Context, s *scope, secret *corev1.S
 	if err := r.Client.Patch(ctx, secret, patch, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
 		return r.secretTrouble(ctx, s, pace.StoreState, "adopt Secret "+secret.Name, err)
 	}
+	r.pace.Succeeded(s.pace(), pace.StoreState)
 	r.memory.stored(s.memory, taken, versionOf(secret))
 	s.state, s.stored, s.device = taken, taken, versionOf(secret)
 	return nil

@@ -164,15 +164,17 @@ func capitalize(text string) string {
 	return string(unicode.ToUpper(first)) + text[size:]
 }
 
-// clip shortens a text that others chose, and replaces line breaks and other controls in it.
-func clip(text string) string {
-	text = strings.Map(func(c rune) rune {
+// clip shortens a text that others chose, and makes it printable.
+func clip(text string) string { return truncate(printable(text), 200) }
+
+// printable replaces line breaks and other controls.
+func printable(text string) string {
+	return strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) {
 			return ' '
 		}
 		return c
 	}, text)
-	return truncate(text, 200)
 }
 
 // truncate shortens a text to a number of bytes, between two characters.

@@ -27,10 +27,13 @@ const (
 
 // pollPIN polls the open PIN, when that is due. Afterwards there is a token, the PIN is still open, or it is gone.
 func (r *Reconciler) pollPIN(ctx context.Context, s *scope) error {
+	if s.state.pinOpen() {
+		r.pace.ResumePIN(s.pace())
+	}
+	r.memory.saw(s.name) // Before what may take long: until all links are seen, none gets a PIN.
 	if !s.state.pinOpen() {
 		return nil
 	}
-	r.pace.ResumePIN(s.pace())
 	now := r.Clock.Now()
 	if until := r.pace.PausedUntil(now); until.Sub(now) > pollCeiling {
 		s.pausedUntil = until
@@ -137,7 +140,6 @@ func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
 		s.requeue(wait)
 		return r.awaitPIN(s)
 	}
-	r.memory.saw(s.name)
 	if !r.memory.allSeen() {
 		s.requeue(startInterval)
 		return r.awaitPIN(s)

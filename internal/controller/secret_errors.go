@@ -38,7 +38,7 @@ func (r *Reconciler) secretTrouble(ctx context.Context, s *scope, task pace.Task
 	}
 	return &obstacle{
 		reason:  v1alpha1.ReasonSecretRefused,
-		message: fmt.Sprintf("Could not %s: %s", doing, clip(apiMessage(err))),
+		message: fmt.Sprintf("Could not %s: %s", doing, apiMessage(err)),
 		passing: !isRefusal(err),
 	}
 }
@@ -74,11 +74,14 @@ func isTerminating(err error) bool {
 	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
+// maxAPIMessage keeps what an admission check says, which comes after the names of policies of up to 253 characters.
+const maxAPIMessage = 700
+
 // apiMessage returns what the API server said, or that it was not reached: the error of a request that got no answer
 // changes from one attempt to the next.
 func apiMessage(err error) string {
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
-		return status.Status().Message
+		return truncate(printable(status.Status().Message), maxAPIMessage)
 	}
 	return "the API server did not answer"
 }

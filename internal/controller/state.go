@@ -135,6 +135,9 @@ func (s state) adopted(fresh state) state {
 // authorized reports whether the link has a token that is not known to be invalid.
 func (s state) authorized() bool { return s.Token != "" && !s.Revoked }
 
+// hasToken reports whether the state has any token of an account.
+func (s state) hasToken() bool { return s.Token != "" || s.PendingToken != "" || s.StrayToken != "" }
+
 // pinOpen reports whether a PIN is open.
 func (s state) pinOpen() bool { return s.PINID != "" }
 

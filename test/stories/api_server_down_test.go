@@ -1,9 +1,12 @@
 package stories
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,17 +20,45 @@ func TestPINLinksAlthoughTheAPIServerIsAway(t *testing.T) {
 	var stories sync.WaitGroup
 	for _, outage := range []time.Duration{17 * time.Second, 40 * time.Second, 60 * time.Second} {
 		stories.Go(func() {
-			t.Run(outage.String(), func(t *testing.T) { testOutage(t, outage) })
+			t.Run(outage.String(), func(t *testing.T) {
+				w := newWorld(t)
+				apiServer, host := newAPIServerWire(w)
+				o := w.startOperator(func(o *operator) { o.apiServer = host })
+				testOutage(w, o, outage, apiServer.cut, apiServer.mend)
+			})
 		})
 	}
+	stories.Go(func() {
+		t.Run("20s, but for watches", func(t *testing.T) {
+			w := newWorld(t)
+			var fails atomic.Bool
+			o := w.startOperator(func(o *operator) {
+				o.fail = func(r *http.Request) error {
+					if fails.Load() && !strings.HasPrefix(r.URL.Path, "/api/v2/") && r.URL.Query().Get("watch") == "" {
+						return errors.New("etcdserver: request timed out")
+					}
+					return nil
+				}
+			})
+			testOutage(w, o, 20*time.Second, func() {
+				fails.Store(true)
+				// The cached versions are no longer those that the operator knows.
+				for name := range w.links() {
+					secret := w.secret(name + v1alpha1.DeviceSecretSuffix)
+					secret.Annotations = map[string]string{"example.com/touched": "yes"}
+					if err := admin.Update(t.Context(), secret); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.poke()
+			}, func() { fails.Store(false) })
+		})
+	})
 	stories.Wait()
 }
 
-// testOutage cuts the operator off from the API server. One PIN is entered a second into the outage, another when it ends.
-func testOutage(t *testing.T, outage time.Duration) {
-	w := newWorld(t)
-	apiServer, host := newAPIServerWire(w)
-	o := w.startOperator(func(o *operator) { o.apiServer = host })
+// testOutage keeps the API server away from the operator. One PIN is entered after two polls, another when it returns.
+func testOutage(w *world, o *operator, outage time.Duration, begin, end func()) {
 	codes := map[string]string{}
 	for _, name := range []string{"during", "after"} {
 		w.create(name)
@@ -35,11 +66,11 @@ func testOutage(t *testing.T, outage time.Duration) {
 	}
 	enter := func(name string) {
 		if err := w.sim.Link(codes[name], w.alice); err != nil {
-			t.Fatal(err)
+			w.Fatal(err)
 		}
 	}
 	o.forgetRequests()
-	apiServer.cut()
+	begin()
 	began := time.Now()
 	polls := w.polled("after")
 	w.eventually("polls during the outage", func() error {
@@ -51,18 +82,18 @@ func testOutage(t *testing.T, outage time.Duration) {
 	enter("during")
 	time.Sleep(time.Until(began.Add(outage))) // It is the story.
 	if w.secret("during-plexlink-device").Data[keyToken] != nil || w.secret("during") != nil {
-		t.Fatal("the token was stored, want the operator to be cut off")
+		w.Fatal("the token was stored, want the operator to be cut off")
 	}
-	apiServer.mend()
+	end()
 	enter("after")
-	end := time.Now()
+	ended := time.Now()
 	for name := range codes {
 		w.reaches(name, v1alpha1.ReasonLinked)
-		checkSecretOpensServer(t, w.secret(name))
+		checkSecretOpensServer(w, w.secret(name))
 	}
-	t.Logf("linked %s after an outage of %s", time.Since(end).Round(10*time.Millisecond), outage)
+	w.Logf("linked %s after an outage of %s", time.Since(ended).Round(10*time.Millisecond), outage)
 	if pins := w.sim.PINs(); len(pins) != len(codes) || o.count("POST", "/pins") != 0 {
-		t.Errorf("got %d PINs, want one for each link", len(pins))
+		w.Errorf("got %d PINs, want one for each link", len(pins))
 	}
 	for name := range codes {
 		checkPolls(w, name)

@@ -77,11 +77,11 @@ func TestDeletionEndsAlthoughSecretsCannotBeReadOrChanged(t *testing.T) {
 	const revoke, retain = v1alpha1.DeletionPolicyRevoke, v1alpha1.DeletionPolicyRetain
 	both := []string{"kometa", "kometa-plexlink-device"}
 	for _, row := range []row{
-		{revoke, "list", false, "Secrets kometa and kometa-plexlink-device", both, 1},
+		{revoke, "list", false, "Secret kometa, Secret kometa-plexlink-device", both, 1},
 		{revoke, "delete", false, "Secret kometa, Secret kometa-plexlink-device", both, 1},
 		{revoke, "get", true, "the token of Secret kometa-plexlink-device", nil, 0},
-		{retain, "list", false, "Secrets kometa and kometa-plexlink-device", both, 0},
-		{retain, "patch", false, "Secret kometa", both, 0},
+		{retain, "list", false, "Secret kometa, Secret kometa-plexlink-device", both, 0},
+		{retain, "patch", false, "Secret kometa: ", both, 0},
 		{retain, "get", true, "", both, 0},
 	} {
 		for name, kind := range map[string]trouble{"webhook": webhookDown, "right": rightLost} {
@@ -91,9 +91,14 @@ func TestDeletionEndsAlthoughSecretsCannotBeReadOrChanged(t *testing.T) {
 				broken := &secretTrouble{trouble: kind, verbs: []string{row.verb}}
 				breaks := func(o *operator) { o.answer = broken.answer }
 				o := w.startOperator(breaks)
-				w.linked("kometa", func(l *v1alpha1.PlexLink) { l.Spec.DeletionPolicy = row.policy })
+				w.linked("kometa")
 				w.settled("kometa")
 				token := w.accountToken("kometa")
+				if row.policy == retain { // Not acted on yet: the Secret has an owner reference.
+					w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Suspend = true })
+					w.reaches("kometa", v1alpha1.ReasonSuspended)
+					w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.DeletionPolicy = retain })
+				}
 				if row.policy == revoke {
 					w.ignoreToken(token, "it cannot be read, or its Secret cannot be deleted")
 				}
@@ -120,6 +125,8 @@ func TestDeletionEndsAlthoughSecretsCannotBeReadOrChanged(t *testing.T) {
 				if row.named != "" {
 					w.hasEvent("DeletionIncomplete", row.named)
 					w.hasEvent("DeletionIncomplete", kind.message)
+				} else {
+					w.hasNoEvent("DeletionIncomplete")
 				}
 				for _, name := range both {
 					if exists := w.secret(name) != nil; exists != slices.Contains(row.left, name) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,18 +22,24 @@ func TestForeignSecretsWithOurLabelAreCachedStripped(t *testing.T) {
 	w.linked("kometa")
 	w.settled("kometa")
 	before := heap()
-	for i := range foreign {
-		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
-			Name: fmt.Sprintf("foreign-%03d", i), Namespace: w.namespace,
-			Labels: map[string]string{
-				v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.NameLabel: "kometa", v1alpha1.UIDLabel: "another",
-			},
-			Annotations: map[string]string{"example.com/large": strings.Repeat("x", annotation)},
-		}}
-		if err := admin.Create(t.Context(), secret); err != nil {
-			t.Fatal(err)
-		}
+	var creators sync.WaitGroup
+	for first := range 10 {
+		creators.Go(func() {
+			for i := first; i < foreign; i += 10 {
+				secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+					Name: fmt.Sprintf("foreign-%03d", i), Namespace: w.namespace,
+					Labels: map[string]string{
+						v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.NameLabel: "kometa", v1alpha1.UIDLabel: "another",
+					},
+					Annotations: map[string]string{"example.com/large": strings.Repeat("x", annotation)},
+				}}
+				if err := admin.Create(t.Context(), secret); err != nil {
+					t.Error(err)
+				}
+			}
+		})
 	}
+	creators.Wait()
 	w.eventually("all of them in the cache", func() error { return cached(w, o, foreign) })
 	grown := heap() - before
 	t.Logf("%d foreign Secrets with annotations of %d KiB: the heap grew by %.1f MiB", foreign, annotation>>10, float64(grown)/(1<<20))

@@ -27,6 +27,12 @@ var buildManager = sync.OnceValues(func() (string, error) {
 // rights and logs at the highest level.
 func managerBinary(w *world, flags ...string) func() *process {
 	w.Helper()
+	return managerUnder(w, nil, flags...)
+}
+
+// managerUnder is managerBinary with a command that starts the manager, if any.
+func managerUnder(w *world, starter []string, flags ...string) func() *process {
+	w.Helper()
 	binary, err := buildManager()
 	if err != nil {
 		w.Fatal(err)
@@ -46,9 +52,10 @@ func managerBinary(w *world, flags ...string) func() *process {
 		"--deny-server-cidrs=169.254.0.0/16", "--zap-log-level=10",
 		"--metrics-bind-address=0", "--health-probe-bind-address=0",
 	}, flags...)
+	command := append(append(starter, binary), flags...)
 	return func() *process {
 		w.Helper()
-		p := &process{TB: w, cmd: exec.Command(binary, flags...), log: w.logs, working: make(chan struct{})}
+		p := &process{TB: w, cmd: exec.Command(command[0], command[1:]...), log: w.logs, working: make(chan struct{})}
 		p.cmd.Stdout, p.cmd.Stderr = p, p
 		// Nothing of the tests' environment may change what the manager does.
 		p.cmd.Env = []string{"HOME=" + dir, "KUBECONFIG=" + kubeconfig}

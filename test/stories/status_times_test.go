@@ -102,7 +102,7 @@ func TestTimeThatGoCannotReadIsRefusedInEveryTimeOfTheStatus(t *testing.T) {
 			"2026-01-02T03:04Z", "2026-01-02T03:04:05,123Z", "2026-01-02T03:04:05;1Z", "2026-01-02T03:04:0567Z", "2026-01-02T03:04:05ZT", "2026-01-02",
 			"2026-01-02T03:04:05+0100", "2026-01-02T03:04:05+01", "2026-01-02T03:04:05+99:99", "2026-01-02T03:04:05+25:00", "2026-01-02T03:04:05-01:99",
 			"2026-01-02T24:00:00Z", "2026-01-02T23:59:60Z", "2026-02-30T03:04:05Z", "0000-01-01T00:00:00+10:00", "9999-12-31T23:59:59-10:00",
-			"tomorrow", "",
+			"0001-01-01T00:00:00Z", "tomorrow", "",
 		} {
 			if err := w.editStatus("kometa", fmt.Sprintf(status, form)); !apierrors.IsInvalid(err) {
 				t.Errorf("%s: %q: got %v, want it refused as invalid", path, form, err)
@@ -123,12 +123,13 @@ func TestOperatorLivesThroughTimesThatAreEditedByHand(t *testing.T) {
 	for path, status := range statusTimes {
 		for _, form := range []string{
 			"2026-01-02T03:04:05Z", "2026-01-02T03:04:05.1Z", "2026-01-02T03:04:05.123456789Z", "2026-01-02T03:04:05+01:00",
-			"2026-01-02T03:04:05-23:59", "1000-01-01T00:00:00Z", "2999-12-31T23:59:59-10:00",
+			"2026-01-02T03:04:05-23:59", "1000-01-01T00:00:00Z", "2000-01-01T00:00:00+10:00", "8999-12-31T23:59:59-10:00", "9999-12-31T23:59:59Z",
 		} {
 			if err := w.editStatus("kometa", fmt.Sprintf(status, form)); err != nil {
 				t.Errorf("%s: %q: got %v, want it taken", path, form, err)
 			}
 		}
+		w.poke() // No edit of a status triggers a reconcile.
 		w.eventually("the repair of "+path, func() error {
 			link := w.link("kometa")
 			if link.Status.PIN != nil || link.Status.QueuedTime != nil || len(link.Status.Conditions) != 4 {
