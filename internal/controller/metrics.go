@@ -37,8 +37,8 @@ func newMetrics() *metrics {
 	m := &metrics{
 		pinsIssued:    counter("plexlink_pins_issued_total", "PINs that plex.tv has issued."),
 		pinsClaimed:   counter("plexlink_pins_claimed_total", "PINs that a person has entered and whose token is stored."),
-		pinsExpired:   counter("plexlink_pins_expired_total", "PINs that nobody has entered in time."),
-		secretRepairs: counter("plexlink_secret_repairs_total", "Secrets that somebody had edited or deleted and that were restored."),
+		pinsExpired:   counter("plexlink_pins_expired_total", "PINs that expired before they were entered."),
+		secretRepairs: counter("plexlink_secret_repairs_total", "Secrets that others had edited or deleted and that were restored."),
 		claimToSecret: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "plexlink_claim_to_secret_seconds",
 			Help:    "Time from the moment the token of an entered PIN was seen until the Secret was in place.",

@@ -7,7 +7,7 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// maxUnentered is how many PINs in a row are minted for a link that nobody enters: two hours, at 15 minutes each.
+// maxUnentered is how many PINs in a row are minted for a link whose PINs are not entered: two hours, at 15 minutes each.
 const maxUnentered = 8
 
 // state is what a link is: everything that decides what the operator does next, and nothing else does. It is stored in
