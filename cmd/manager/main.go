@@ -85,7 +85,8 @@ func parseFlags(args []string) (settings, *zap.Options, error) {
 	flags.Float64Var(&s.plexQPS, "plex-qps", 5,
 		"Requests per second to plex.tv, for all PlexLinks together. plex.tv blocks addresses that send about 10. "+
 			"The rate is lowered automatically while plex.tv limits requests.")
-	flags.IntVar(&s.plexBurst, "plex-burst", 10, "Requests to plex.tv that may be sent at once after a quiet time; half of them are reserved for polls of PINs.")
+	flags.IntVar(&s.plexBurst, "plex-burst", 10,
+		"Requests to plex.tv that may be sent at once after a quiet time; half of them are reserved for polls of PINs.")
 	flags.StringVar(&s.denyCIDRs, "deny-server-cidrs", prefixList(plex.DefaultDeny),
 		"Comma-separated networks in which no media server is contacted, whatever a PlexLink or plex.tv asks for. "+
 			"The default protects this Pod itself and the cloud's metadata service.")

@@ -69,9 +69,8 @@ func (r *Reconciler) signOutStray(ctx context.Context, s *scope) error {
 	if s.state.StrayToken == "" || undecided {
 		return nil
 	}
-	done, err := r.signOut(ctx, s, s.state.StrayToken, pace.SignOut)
-	if err != nil || !done {
-		return err
+	if !r.signOut(ctx, s, s.state.StrayToken, pace.SignOut) {
+		return nil
 	}
 	s.state = s.state.strayGone()
 	return r.save(ctx, s)
@@ -79,10 +78,10 @@ func (r *Reconciler) signOutStray(ctx context.Context, s *scope) error {
 
 // signOut makes a token invalid everywhere and reports whether that is done, or given up: signOutPatience after the task
 // that it belongs to was begun.
-func (r *Reconciler) signOut(ctx context.Context, s *scope, token plex.Sensitive, task pace.Task) (bool, error) {
+func (r *Reconciler) signOut(ctx context.Context, s *scope, token plex.Sensitive, task pace.Task) bool {
 	if wait := r.pace.Remaining(s.pace(), pace.SignOut, s.now); wait > 0 {
 		s.requeue(wait)
-		return false, nil
+		return false
 	}
 	overdue := r.sinceFirst(s, task, signOutPatience)
 	_, err := ask(ctx, r, s, pace.Ordinary, "signout", func(ctx context.Context) (struct{}, error) {
@@ -90,18 +89,18 @@ func (r *Reconciler) signOut(ctx context.Context, s *scope, token plex.Sensitive
 	})
 	switch class := plex.Classify(err); {
 	case errors.Is(err, errLater) && !overdue:
-		return false, nil
+		return false
 	case err == nil, class == plex.ClassTokenInvalid:
 		r.pace.Succeeded(s.pace(), pace.SignOut)
-		return true, nil
+		return true
 	case overdue:
 		r.pace.Succeeded(s.pace(), pace.SignOut)
 		s.tell(signOutGivenUp())
-		return true, nil
+		return true
 	}
 	log.FromContext(ctx).Info("Could not sign the device out; retrying", "error", err.Error())
 	s.requeue(r.pace.Failed(s.pace(), pace.SignOut, signOutRetryLimit, s.now))
-	return false, nil
+	return false
 }
 
 // pingToken prolongs the token once a day.

@@ -193,8 +193,8 @@ func (r *Reconciler) signOutAll(ctx context.Context, s *scope) error {
 		if token == "" {
 			continue
 		}
-		if done, err := r.signOut(ctx, s, token, pace.EndLink); err != nil || !done {
-			return errors.Join(err, errLater)
+		if !r.signOut(ctx, s, token, pace.EndLink) {
+			return errLater
 		}
 		signedOutAny = true
 	}

@@ -160,7 +160,9 @@ func (r *Reconciler) writeState(ctx context.Context, s *scope) (secretVersion, e
 }
 
 // writeDevice creates the device Secret, or patches that version of it which holds stored.
-func (r *Reconciler) writeDevice(ctx context.Context, link metav1.ObjectMeta, next, stored state, device secretVersion) (secretVersion, error) {
+func (r *Reconciler) writeDevice(
+	ctx context.Context, link metav1.ObjectMeta, next, stored state, device secretVersion,
+) (secretVersion, error) {
 	owner := &v1alpha1.PlexLink{ObjectMeta: link}
 	data, err := next.encode()
 	if err != nil {

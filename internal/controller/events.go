@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,9 +66,9 @@ func imported(secret string, account plex.Account) notice {
 	return normal("Imported", "Import", fmt.Sprintf("Imported the token of %s from Secret %s", accountName(account), secret))
 }
 
-func requestsIgnored(annotations []string) notice {
+func requestsIgnored(annotations string) notice {
 	return warning("RequestIgnored", "Reconcile", fmt.Sprintf(
-		"Ignored %s: a request may have at most %d characters; set a shorter value", strings.Join(annotations, " and "), v1alpha1.MaxRequestLength))
+		"Ignored %s: a request may have at most %d characters; set a shorter value", annotations, v1alpha1.MaxRequestLength))
 }
 
 func serverChosen(s *v1alpha1.ServerStatus) notice {
@@ -149,7 +148,8 @@ func isAccountChanged(old, now *metav1.Condition) bool {
 // been told when they were found.
 func isProblem(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonAwaitingLink, v1alpha1.ReasonQueued, v1alpha1.ReasonSuspended, v1alpha1.ReasonWrongAccount, v1alpha1.ReasonImportRefused:
+	case v1alpha1.ReasonAwaitingLink, v1alpha1.ReasonQueued, v1alpha1.ReasonSuspended,
+		v1alpha1.ReasonWrongAccount, v1alpha1.ReasonImportRefused:
 		return false
 	}
 	return true

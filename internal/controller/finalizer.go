@@ -57,7 +57,9 @@ func (r *Reconciler) removeFinalizer(ctx context.Context, s *scope) error {
 // patchLink changes the metadata of a PlexLink, if the change reports that there is something to change, and returns the
 // result. The lock keeps finalizers of others; after a conflict it reads past the cache, which may be behind for as long as
 // others write to the PlexLink.
-func (r *Reconciler) patchLink(ctx context.Context, link *v1alpha1.PlexLink, change func(*v1alpha1.PlexLink) bool) (*v1alpha1.PlexLink, error) {
+func (r *Reconciler) patchLink(
+	ctx context.Context, link *v1alpha1.PlexLink, change func(*v1alpha1.PlexLink) bool,
+) (*v1alpha1.PlexLink, error) {
 	const attempts = 5
 	for attempt := 1; ; attempt++ {
 		before := link.DeepCopy()

@@ -37,7 +37,8 @@ func enterPIN(code, entryURL string, expires time.Time) string {
 
 // relinkCommand offers a new PIN.
 func relinkCommand(link *v1alpha1.PlexLink) string {
-	return fmt.Sprintf(`kubectl annotate plexlink -n %s %s --overwrite %s="$(date)"`, link.Namespace, link.Name, v1alpha1.LinkRequestedAtAnnotation)
+	return fmt.Sprintf(`kubectl annotate plexlink -n %s %s --overwrite %s="$(date)"`,
+		link.Namespace, link.Name, v1alpha1.LinkRequestedAtAnnotation)
 }
 
 func pinsExpired(link *v1alpha1.PlexLink) string {
@@ -77,8 +78,8 @@ func linkedToOther(account plex.Account, wanted v1alpha1.AccountSpec) string {
 
 func importUnavailable(secret string, missing bool) string {
 	if missing {
-		return fmt.Sprintf("Secret %s of spec.device.importSecretRef does not exist; create it with the keys %s and %s, or remove importSecretRef",
-			secret, keyClientIdentifier, keyToken)
+		return fmt.Sprintf(
+			"Secret %s of spec.device.importSecretRef does not exist; create it with the keys %s and %s, or remove importSecretRef", secret, keyClientIdentifier, keyToken)
 	}
 	return fmt.Sprintf("Secret %s of spec.device.importSecretRef needs the keys %s and %s, each with printable characters without spaces",
 		secret, keyClientIdentifier, keyToken)
@@ -89,7 +90,8 @@ func importInvalid(secret string) string {
 }
 
 func importOfOther(secret string, account plex.Account, wanted v1alpha1.AccountSpec) string {
-	return fmt.Sprintf("The token of Secret %s belongs to %s, but spec.account asks for %s", secret, accountName(account), wantedAccount(wanted))
+	return fmt.Sprintf("The token of Secret %s belongs to %s, but spec.account asks for %s",
+		secret, accountName(account), wantedAccount(wanted))
 }
 
 // plexProblem tells what is wrong with plex.tv, without anything that changes from one attempt to the next.

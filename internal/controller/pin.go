@@ -3,7 +3,9 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -108,17 +110,16 @@ func (r *Reconciler) noteLinkRequest(ctx context.Context, s *scope) error {
 // tellTooLong tells once which requests are ignored because their values are too long.
 func (s *scope) tellTooLong() {
 	var ignored []string
-	lengths := ""
 	for _, annotation := range []string{v1alpha1.LinkRequestedAtAnnotation, v1alpha1.RefreshRequestedAtAnnotation} {
 		if value := s.link.Annotations[annotation]; tooLong(value) {
-			ignored = append(ignored, annotation)
-			lengths += annotation + strconv.Itoa(len(value))
+			ignored = append(ignored, fmt.Sprintf("%s (%d characters)", annotation, len([]rune(value))))
 		}
 	}
-	if lengths != "" && lengths != s.memory.tooLong {
-		s.tell(requestsIgnored(ignored))
+	all := strings.Join(ignored, " and ")
+	if all != "" && all != s.memory.tooLong {
+		s.tell(requestsIgnored(all))
 	}
-	s.memory.tooLong = lengths
+	s.memory.tooLong = all
 }
 
 // mintPIN mints a PIN, when the link needs one and its turn has come, and stores it before it is shown.

@@ -38,8 +38,6 @@ type scope struct {
 	queuedTime time.Time
 	// pausedUntil is the end of a pause that plex.tv asked for, if it is longer than a poll may wait. Set by pollPIN.
 	pausedUntil time.Time
-	// secretError is why the target Secret of a settled link could not be checked or written. Set by syncSecret.
-	secretError *obstacle
 	// secretSynced means that the target Secret was found, or made, as it should be. Set by syncSecret.
 	secretSynced bool
 	// secretExists means that the target Secret exists, as far as the cache knows. Set by loadState.

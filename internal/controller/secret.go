@@ -334,7 +334,7 @@ func editorsOf(live, desired *corev1.Secret) string {
 			continue
 		}
 		for key, value := range desired.Data {
-			if !bytes.Equal(live.Data[key], value) && bytes.Contains(entry.FieldsV1.Raw, []byte(`"f:`+key+`"`)) {
+			if !bytes.Equal(live.Data[key], value) && strings.Contains(entry.FieldsV1.GetRawString(), `"f:`+key+`"`) {
 				editors = append(editors, entry.Manager)
 				break
 			}

@@ -153,7 +153,7 @@ func TestContestedSecretNamesTheManagerThatChangesIt(t *testing.T) {
 	live := desired.DeepCopy()
 	live.Data["PLEX_URL"] = []byte("x")
 	owns := func(manager, key string) metav1.ManagedFieldsEntry {
-		return metav1.ManagedFieldsEntry{Manager: manager, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:data":{"f:` + key + `":{}}}`)}}
+		return metav1.ManagedFieldsEntry{Manager: manager, FieldsV1: metav1.NewFieldsV1(`{"f:data":{"f:` + key + `":{}}}`)}
 	}
 	live.ManagedFields = []metav1.ManagedFieldsEntry{
 		owns("plexlink", "PLEX_URL"), owns("sealed-secrets", "PLEX_URL"), owns("reloader", "PLEX_TOKEN"),

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -79,12 +80,7 @@ func (r *Reconciler) releases() handler.Funcs {
 // finalizerLost passes updates that removed our finalizer: it is put back.
 func finalizerLost() predicate.Funcs {
 	has := func(object client.Object) bool {
-		for _, f := range object.GetFinalizers() {
-			if f == v1alpha1.Finalizer {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(object.GetFinalizers(), v1alpha1.Finalizer)
 	}
 	return predicate.Funcs{
 		CreateFunc: func(event.CreateEvent) bool { return false }, DeleteFunc: func(event.DeleteEvent) bool { return false },

@@ -62,7 +62,7 @@ func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
 	var reconciling, stalled *finding
 	switch o := (&obstacle{reason: ready.reason, passing: s.obstacle != nil && s.obstacle.passing}); {
 	case ready.status == metav1.ConditionTrue, ready.reason == v1alpha1.ReasonSuspended:
-	case o.stalled() && !(isServerProblem(o) && relinkHint(s, pages) != ""):
+	case o.stalled() && (!isServerProblem(o) || relinkHint(s, pages) == ""):
 		stalled = &finding{metav1.ConditionTrue, ready.reason, ready.message}
 	default:
 		reconciling = &finding{metav1.ConditionTrue, ready.reason, ready.message}
@@ -249,7 +249,7 @@ func serverStatus(sv server) *v1alpha1.ServerStatus {
 }
 
 func serverStatuses(servers []serverChoice) []v1alpha1.ServerChoice {
-	var list []v1alpha1.ServerChoice
+	list := make([]v1alpha1.ServerChoice, 0, len(servers))
 	for _, sv := range servers {
 		list = append(list, v1alpha1.ServerChoice(sv))
 	}

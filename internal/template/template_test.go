@@ -3,6 +3,7 @@ package template
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -103,9 +104,7 @@ func TestTemplateEndsSoonAndStaysSmall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			data := map[string]string{"PLEX_URL": "{{ .URL }}"}
-			for key, text := range c.data {
-				data[key] = text
-			}
+			maps.Copy(data, c.data)
 			start := time.Now()
 			_, err := Render(data, linked(t, "x"))
 			if took := time.Since(start); took > 30*time.Second { // with the race detector on a busy machine
@@ -143,8 +142,8 @@ func TestProblemIsOneShortLine(t *testing.T) {
 		"{{ template `\n" + long + "` }}", "{{ `" + long + "", "{{ .Server.Name | " + strings.Repeat("default `a` | ", 100) + "lower }}",
 	} {
 		_, err := Render(map[string]string{"config.yml": text}, linked(t, "a\nb"))
-		var wrong *Error
-		if !errors.As(err, &wrong) {
+		wrong, ok := errors.AsType[*Error](err)
+		if !ok {
 			t.Errorf("%q: got the error %v, want *Error", text, err)
 		} else if problem := notShortLine(wrong.Problem); problem != "" {
 			t.Errorf("%q: %s: %q", text, problem, wrong.Problem)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,36 +14,31 @@ import (
 )
 
 // Fault B11: foreign Secrets with our label and large annotations filled the cache. It measures, so it runs alone.
+// `make footprint` shows the same with 500 of them and the released manager.
 func TestForeignSecretsWithOurLabelAreCachedStripped(t *testing.T) {
-	const foreign, annotation = 500, 250 << 10
+	const foreign, annotation = 100, 250 << 10
 	w := newWorld(t)
 	o := w.startOperator()
 	w.linked("kometa")
 	w.settled("kometa")
 	before := heap()
-	var creators sync.WaitGroup
-	for first := range 10 {
-		creators.Go(func() {
-			for i := first; i < foreign; i += 10 {
-				secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
-					Name: fmt.Sprintf("foreign-%03d", i), Namespace: w.namespace,
-					Labels: map[string]string{
-						v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.NameLabel: "kometa", v1alpha1.UIDLabel: "another",
-					},
-					Annotations: map[string]string{"example.com/large": strings.Repeat("x", annotation)},
-				}}
-				if err := admin.Create(t.Context(), secret); err != nil {
-					t.Error(err)
-				}
-			}
-		})
+	for i := range foreign {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+			Name: fmt.Sprintf("foreign-%03d", i), Namespace: w.namespace,
+			Labels: map[string]string{
+				v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.NameLabel: "kometa", v1alpha1.UIDLabel: "another",
+			},
+			Annotations: map[string]string{"example.com/large": strings.Repeat("x", annotation)},
+		}}
+		if err := admin.Create(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
 	}
-	creators.Wait()
 	w.eventually("all of them in the cache", func() error { return cached(w, o, foreign) })
 	grown := heap() - before
 	t.Logf("%d foreign Secrets with annotations of %d KiB: the heap grew by %.1f MiB", foreign, annotation>>10, float64(grown)/(1<<20))
-	if grown > 10<<20 {
-		t.Errorf("the heap grew by %d MiB, want less than 10", grown>>20)
+	if grown > 4<<20 {
+		t.Errorf("the heap grew by %d MiB, want less than 4: the annotations seem to be cached", grown>>20)
 	}
 
 	w.linked("tautulli") // They do no harm.

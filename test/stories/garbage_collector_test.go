@@ -48,7 +48,7 @@ func (w *world) backUpLink(name string) backup {
 // restore writes the objects in an order, as `kubectl apply` does: over those that exist.
 func (w *world) restore(b backup, order string) {
 	w.Helper()
-	for _, part := range strings.Fields(order) {
+	for part := range strings.FieldsSeq(order) {
 		object := b[part].DeepCopyObject().(client.Object)
 		err := admin.Create(w.Context(), object)
 		if apierrors.IsAlreadyExists(err) {

@@ -250,12 +250,12 @@ func TestRequestThatIsTooLongIsIgnoredWithAWarning(t *testing.T) {
 				return nil
 			})
 			w.enterPIN("kometa")
-			link := w.reaches("kometa", v1alpha1.ReasonLinked)
+			w.reaches("kometa", v1alpha1.ReasonLinked)
 			w.settled("kometa")
 			w.annotate("kometa", v1alpha1.LinkRequestedAtAnnotation, long+"y")
 			w.poke()
 			w.linked("neighbour") // The operator had time to act on it.
-			link = w.link("kometa")
+			link := w.link("kometa")
 			if link.Status.LastHandledLinkRequest+link.Status.LastHandledRefreshRequest != "" || !meta.IsStatusConditionTrue(link.Status.Conditions, v1alpha1.ConditionReady) {
 				t.Errorf("got the status %+v, want nothing handled, and Ready", link.Status)
 			}
