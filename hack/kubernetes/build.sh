@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts programs of the Kubernetes pinned in go.mod into bin/k8s; those which are there in that version cost nothing.
-# Prebuilt ones are taken where they can be downloaded, the others are compiled from the Go modules.
+# Puts programs of the Kubernetes pinned in go.mod into bin/k8s, unless they are there in that version.
+# Downloads prebuilt ones where it can, and compiles the others from the Go modules.
 # Usage: hack/kubernetes/build.sh kube-apiserver etcd kubectl …
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -18,7 +18,7 @@ pinned() { # MODULE: its version in go.mod
 		"${2:-.}/go.mod"
 }
 
-# A program is a package of a module (folder), the version it is stamped with, and flags for go build.
+# A program is a package of a module (folder), with the version it is stamped with, and flags for go build.
 describe() { # PROGRAM
 	local major minor variable
 	folder=. cgo=0 flags=(-trimpath)
@@ -71,7 +71,7 @@ wanted() { # PROGRAM…: those not yet there in the pinned version
 	done
 }
 
-# The refusal is remembered: an interrupted build goes on without asking again.
+# A failed download is remembered: an interrupted build continues without trying again.
 download() {
 	local kubernetes refused program package version flags folder cgo setup assets since=$SECONDS
 	kubernetes=$(pinned k8s.io/kubernetes)
@@ -95,7 +95,7 @@ download() {
 	say "downloaded kube-apiserver, etcd and kubectl in $(elapsed $since)"
 }
 
-# What a node needs of the distribution: a header for runc, nft for kube-proxy.
+# Installs what a node needs from the distribution: a header for runc, nft for kube-proxy.
 packages() {
 	local missing=()
 	[ -e /usr/include/seccomp.h ] || missing+=(libseccomp-dev)

@@ -20,7 +20,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 )
 
-// authority signs the certificates of the cluster. It and all that it signs lie in dir, as NAME.crt and NAME.key.
+// authority signs the certificates of the cluster. It keeps its own and all others in dir, as NAME.crt and NAME.key.
 type authority struct {
 	dir         string
 	certificate *x509.Certificate
@@ -36,7 +36,7 @@ func newAuthority(dir string) (*authority, error) {
 	return a, a.sign("ca", template)
 }
 
-// sign makes a key and a certificate; the first one signs itself.
+// sign creates a key and a certificate; the first one is self-signed.
 func (a *authority) sign(name string, template *x509.Certificate) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -68,7 +68,7 @@ func (a *authority) sign(name string, template *x509.Certificate) error {
 	return os.WriteFile(a.path(name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}), 0o600)
 }
 
-// server makes the certificate of a server.
+// server creates the certificate of a server.
 func (a *authority) server(name string, addresses ...string) error {
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, DNSNames: []string{"kubernetes.default.svc"},
@@ -80,7 +80,7 @@ func (a *authority) server(name string, addresses ...string) error {
 	return a.sign(name, template)
 }
 
-// client makes the certificate of a user and the kubeconfig NAME.kubeconfig with it.
+// client creates the certificate of a user, and NAME.kubeconfig, which uses it.
 func (a *authority) client(name, user string, groups ...string) error {
 	err := a.sign(name, &x509.Certificate{
 		Subject:  pkix.Name{CommonName: user, Organization: groups},

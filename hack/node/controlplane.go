@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// network sets up the loopback device and the bridge to which the Pods are attached; its address is the node's.
+// network sets up the loopback device and the bridge the Pods are attached to, which has the address of the node.
 func (n *node) network(ctx context.Context) error {
 	if err := mountFolders(n.dir); err != nil {
 		return err
@@ -17,7 +17,7 @@ func (n *node) network(ctx context.Context) error {
 		{"link", "add", "kbr0", "type", "bridge"},
 		{"address", "add", address + "/24", "dev", "kbr0"},
 		{"link", "set", "kbr0", "up"},
-		// Programs look for the default route to learn the node's address.
+		// Programs take the node's address from the default route.
 		{"route", "add", "default", "dev", "kbr0"},
 	} {
 		if err := n.command(ctx, "ip", args...); err != nil {
@@ -27,7 +27,7 @@ func (n *node) network(ctx context.Context) error {
 	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
 }
 
-// controlPlane makes the certificates, starts etcd and kube-apiserver, and waits until they answer.
+// controlPlane creates the certificates, starts etcd and kube-apiserver, and waits until they are ready.
 func (n *node) controlPlane(ctx context.Context) error {
 	a, err := newAuthority(n.dir)
 	if err != nil {
@@ -67,7 +67,7 @@ func (n *node) controlPlane(ctx context.Context) error {
 	return n.until(ctx, "kubectl", "get", "--raw=/readyz")
 }
 
-// controllers starts what makes Pods of Deployments, collects garbage, and puts Pods on the node.
+// controllers starts kube-controller-manager and kube-scheduler.
 func (n *node) controllers(context.Context) error {
 	if err := n.start("kube-controller-manager", "--kubeconfig="+n.path("controller-manager.kubeconfig"),
 		"--bind-address=127.0.0.1", "--leader-elect=false", "--use-service-account-credentials",

@@ -14,8 +14,8 @@ import (
 	"syscall"
 )
 
-// enclose runs this program once more, as the first process of namespaces of its own, and clears up behind it. When that
-// process ends, however it does, the kernel ends all others in them and takes the mounts and the network away.
+// enclose runs this program again, as the first process of namespaces of its own, and cleans up after it. When that process
+// exits, for whatever reason, the kernel kills all others in them and removes the mounts and the network.
 func enclose(command []string) (err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -32,7 +32,7 @@ func enclose(command []string) (err error) {
 	defer func() { err = errors.Join(err, clearUp(dir, hierarchies)) }()
 	for _, hierarchy := range hierarchies {
 		if err := os.Mkdir(filepath.Join(hierarchy, cgroup(dir)), 0o755); err != nil {
-			return fmt.Errorf("make a control group: %w", err)
+			return fmt.Errorf("create a control group: %w", err)
 		}
 	}
 	cmd := exec.Command(self, command...)
@@ -45,21 +45,21 @@ func enclose(command []string) (err error) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("make namespaces: %w", err)
+		return fmt.Errorf("create namespaces: %w", err)
 	}
 	fmt.Printf("node: to enter it from elsewhere: nsenter --target %d --net --pid --mount\n", cmd.Process.Pid)
 	go func() {
 		for range signals {
-			_ = cmd.Process.Signal(syscall.SIGTERM) // fails when it has ended
+			_ = cmd.Process.Signal(syscall.SIGTERM) // fails when it has exited
 		}
 	}()
 	return cmd.Wait()
 }
 
-// cgroup is where the Pods are accounted for, apart from those of any other kubelet on this machine.
+// cgroup returns the control group of the Pods, apart from those of any other kubelet on this machine.
 func cgroup(dir string) string { return filepath.Base(dir) }
 
-// cgroupHierarchies are the folders where control groups are made: one in version 2, several in version 1.
+// cgroupHierarchies returns the folders where control groups are created: one in version 2, several in version 1.
 func cgroupHierarchies() ([]string, error) {
 	const root = "/sys/fs/cgroup"
 	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil {

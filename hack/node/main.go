@@ -1,13 +1,13 @@
 //go:build linux
 
-// node boots a Kubernetes of one node from the programs in bin/k8s (hack/kubernetes/build.sh), runs a command on it, and
-// takes it down again. It needs Linux and root.
+// Command node boots a Kubernetes of one node from the programs in bin/k8s (hack/kubernetes/build.sh), runs a command on
+// it, and stops it again. It needs Linux and root.
 //
 //	node COMMAND…     boot, run the command, stop; the exit code is the command's
 //	node              boot, and run a shell
 //
-// The node lives in namespaces of its own for network, processes and mounts: it reaches nothing but itself, and nothing of
-// it can outlive this program. All that it writes is in one temporary folder. The command finds it through KUBECONFIG,
+// The node runs in network, process and mount namespaces of its own: it reaches nothing but itself, and none of its
+// processes outlives this program. It writes to one temporary folder only. The command finds it through KUBECONFIG,
 // CONTAINERD_ADDRESS (for ctr) and PATH, and its address is 10.88.0.1.
 package main
 
@@ -25,7 +25,7 @@ var programs = []string{
 	"containerd", "containerd-shim-runc-v2", "ctr", "runc", "bridge", "host-local", "loopback", "pause",
 }
 
-// inside names the variable that tells the second process, in the namespaces, its folders.
+// inside is the variable that holds the folder of the node, for the second process, in the namespaces.
 const inside = "PLEXLINK_NODE_FOLDER"
 
 func main() {
@@ -50,7 +50,7 @@ func run(command []string) error {
 	return enclose(command)
 }
 
-// check finds what is missing before anything is started.
+// check reports what is missing before anything is started.
 func check() error {
 	if os.Geteuid() != 0 {
 		return errors.New("a node needs root, to make namespaces and mounts: use sudo, or kind")

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// kernelSettings are what the kubelet wants of the kernel; it would change the whole machine to have them.
+// kernelSettings are the settings the kubelet requires. It would change them for the whole machine.
 var kernelSettings = map[string]string{
 	"vm/overcommit_memory":      "1",
 	"vm/panic_on_oom":           "0",
@@ -19,8 +19,8 @@ var kernelSettings = map[string]string{
 	"kernel/keys/root_maxbytes": "25000000",
 }
 
-// mountFolders gives the node its own /run, /var/lib and /var/log, in dir, so that each program can keep its usual paths;
-// and settings of the kernel that only look as the kubelet wants them.
+// mountFolders gives the node its own /run, /var/lib and /var/log, in dir, so that programs keep their usual paths, and
+// files in place of kernel settings, which only look as the kubelet requires.
 func mountFolders(dir string) error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts private: %w", err)

@@ -67,7 +67,8 @@ volumePluginDir: /var/lib/kubelet/plugins
 syncFrequency: 10s
 `
 
-// All Pods are on one bridge: an answer to a Service's address would come straight from the other Pod, unknown.
+// masqueradeAll, because all Pods are on one bridge: a Pod would answer a Service's client directly, from an address that
+// the client did not call.
 const proxyConfig = `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: nftables
@@ -108,7 +109,7 @@ func (n *node) runtime(ctx context.Context) error {
 	return n.command(ctx, "ctr", "images", "import", "--local", n.path("pause.tar"))
 }
 
-// kubelet starts what runs the Pods and what leads the addresses of Services to them.
+// kubelet starts kubelet, which runs the Pods, and kube-proxy, which routes the addresses of Services to them.
 func (n *node) kubelet(context.Context) error {
 	for file, text := range map[string]string{
 		"resolv.conf":  "",

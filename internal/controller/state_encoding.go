@@ -55,6 +55,9 @@ func decodeState(data map[string][]byte) (state, error) {
 	for key, value := range s.secrets() {
 		*value = plex.Sensitive(data[key])
 	}
+	if (s.PINID == "") != (s.PIN == openPIN{}) { // A backup was applied over a Secret with another state.
+		s.PIN, s.PINID = openPIN{}, ""
+	}
 	if err := s.check(); err != nil {
 		return state{}, err
 	}

@@ -35,7 +35,7 @@ func (o *obstacle) notReady() *finding {
 const maxServers = 100
 
 // deriveStatus turns the state and what the steps learnt into the status. Nothing is taken from the status of before but
-// the times at which conditions changed.
+// the times at which conditions changed, and what a state that cannot be read would tell.
 func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
 	d := s.state
 	status := v1alpha1.PlexLinkStatus{
@@ -51,6 +51,10 @@ func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
 	}
 	if s.secretSynced || s.secretExists {
 		status.SecretName = targetName(s.link)
+	}
+	if before := s.link.Status.DeepCopy(); d.ClientIdentifier == "" {
+		status.Account, status.Server, status.Servers, status.LastRefreshTime = before.Account, before.Server, before.Servers, before.LastRefreshTime
+		status.LastHandledLinkRequest, status.LastHandledRefreshRequest = before.LastHandledLinkRequest, before.LastHandledRefreshRequest
 	}
 
 	set(&status, s.link, v1alpha1.ConditionAuthorized, authorizedFinding(s, pages))

@@ -63,6 +63,10 @@ func (t ticket) abandoned(now time.Time) bool {
 func (p *Pace) Take(l Link, u Urgency, now time.Time) time.Duration {
 	p.lockAt(now)
 	defer p.unlock()
+	if p.asked.Sub(now) > time.Second { // The clock was set back. The bucket would not fill until that time comes again.
+		p.limiter.SetLimitAt(now, p.limiter.Limit())
+	}
+	p.asked = now
 	e := p.entry(l)
 	if e.ticket.number == 0 || e.ticket.urgency != u {
 		p.tickets++
@@ -137,7 +141,7 @@ func (p *Pace) Answered(a Answer, now time.Time) {
 	switch {
 	case a.Throttled && a.RetryAfter > 0:
 		p.pause(min(a.RetryAfter, maxPause), now)
-	case a.Throttled && a.Asked.After(p.reduced): // One sent earlier is no answer to the reduced rate.
+	case a.Throttled && (a.Asked.After(p.reduced) || p.reduced.After(now)): // One sent earlier is no answer to the reduced rate.
 		p.reduce(now)
 	case a.OK:
 		p.restore(now)

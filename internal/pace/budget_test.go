@@ -74,6 +74,30 @@ func TestLineIsOrderedByUrgencyThenArrival(t *testing.T) {
 	}
 }
 
+func TestBudgetFillsAfterTheClockWasSetBack(t *testing.T) {
+	t.Parallel()
+	p := New(Options{QPS: 1, Burst: 1})
+	granted(p, 1, Poll, start)
+	back := start.Add(-time.Hour)
+	if got := p.Take(link(1), Poll, back); got != time.Second {
+		t.Errorf("got %s to wait just after the clock was set back, want 1s", got)
+	}
+	if got := p.Take(link(1), Poll, back.Add(time.Second)); got != 0 {
+		t.Errorf("got %s to wait a second later, want none", got)
+	}
+}
+
+func TestRateIsReducedAfterTheClockWasSetBack(t *testing.T) {
+	t.Parallel()
+	p := New(Options{QPS: 4, Burst: 4})
+	p.Answered(Answer{Throttled: true, Asked: start.Add(-time.Second)}, start)
+	back := start.Add(-time.Hour)
+	p.Answered(Answer{Throttled: true, Asked: back}, back.Add(time.Second))
+	if got := p.Rate(); got != 1 {
+		t.Errorf("got the rate %v after two 429s, want 1", got)
+	}
+}
+
 func TestAbandonedTicketsDoNotBlockOthers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -34,6 +34,7 @@ type Pace struct {
 	limiter     *rate.Limiter // holds the present rate too
 	tickets     int           // tickets given out so far
 	inLine      int           // links that have one
+	asked       time.Time     // when a request was last asked for
 	reduced     time.Time     // when the rate was last reduced
 	answered    time.Time     // when plex.tv last answered or failed to
 	pausedUntil time.Time

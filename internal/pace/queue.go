@@ -85,8 +85,14 @@ func (p *Pace) Polled(l Link, now time.Time) {
 func (p *Pace) UntilPoll(l Link, now time.Time) time.Duration {
 	p.lockAt(now)
 	defer p.unlock()
-	interval := p.pollInterval()
-	return min(p.find(l).polled.Add(interval).Sub(now), interval)
+	e := p.links[l]
+	if e == nil {
+		return 0
+	}
+	if e.polled.After(now) { // The clock was set back.
+		e.polled = now
+	}
+	return e.polled.Add(p.pollInterval()).Sub(now)
 }
 
 // PollInterval returns the time between two polls of one PIN.

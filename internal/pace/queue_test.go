@@ -117,6 +117,17 @@ func TestUntilPoll(t *testing.T) {
 	}
 }
 
+func TestPINIsPolledAfterTheClockWasSetBack(t *testing.T) {
+	t.Parallel()
+	q := newQueue(0.5)
+	q.ResumePIN(link(0))
+	q.Polled(link(0), after(1000))
+	q.UntilPoll(link(0), after(10))
+	if got := q.UntilPoll(link(0), after(14)); got > 0 {
+		t.Errorf("got %s until the poll 4 s after the clock was set back, want it due", got)
+	}
+}
+
 func TestNewPINIsNotTakenForPolled(t *testing.T) {
 	t.Parallel()
 	q := newQueue(0.5)
