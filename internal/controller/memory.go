@@ -53,6 +53,9 @@ type entry struct {
 	resolving string
 	// target is the UID of the target Secret that this process has found, or made, as it should be; "": none.
 	target types.UID
+	// contested is that another client keeps changing the target Secret, until it has stayed right for as long as the next
+	// repair would have waited; nil: none does.
+	contested *obstacle
 	// claimed is when the token of the last PIN was received; zero once the Secret is in place.
 	claimed time.Time
 	// signedOut means that the link was deleted and its tokens are signed out.

@@ -176,7 +176,6 @@ func (r *Reconciler) syncSecret(ctx context.Context, s *scope) error {
 	if err := r.act(ctx, s, action, live, desired); err != nil {
 		return err
 	}
-	s.memory.target = desired.UID // Set by create.
 	if live != nil && action != recreateSecret {
 		s.memory.target = live.UID
 	}
@@ -201,11 +200,12 @@ func (r *Reconciler) harmless(s *scope, err error) error {
 func (r *Reconciler) act(ctx context.Context, s *scope, action secretAction, live, desired *corev1.Secret) error {
 	switch action {
 	case keepSecret:
-		if r.pace.Remaining(s.pace(), pace.RepairSecret, s.now) == 0 {
-			r.pace.Succeeded(s.pace(), pace.RepairSecret)
-		} else { // Whether it stays so decides what the next repair means.
-			s.requeue(r.pace.Remaining(s.pace(), pace.RepairSecret, s.now))
+		if wait := r.pace.Remaining(s.pace(), pace.RepairSecret, s.now); wait > 0 {
+			s.requeue(wait) // Whether it stays so decides what the next repair means.
+			return s.contest()
 		}
+		r.pace.Succeeded(s.pace(), pace.RepairSecret)
+		s.memory.contested = nil
 		return nil
 	case conflictSecret:
 		s.requeue(conflictInterval)
@@ -240,6 +240,7 @@ func (r *Reconciler) create(ctx context.Context, s *scope, desired *corev1.Secre
 	if err := r.Client.Create(ctx, desired, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
 		return r.secretTrouble(ctx, s, pace.WriteSecret, "create Secret "+desired.Name, err)
 	}
+	s.memory.target = desired.UID
 	s.tell(secretCreated(desired))
 	return nil
 }
@@ -252,7 +253,8 @@ func (r *Reconciler) repair(ctx context.Context, s *scope, live, desired *corev1
 		if r.pace.Failures(s.pace(), pace.RepairSecret) < contestedRepairs {
 			return errLater
 		}
-		return secretContested(live, desired)
+		s.memory.contested = secretContested(live, desired)
+		return s.contest()
 	}
 	if live == nil {
 		if err := r.create(ctx, s, desired); err != nil {
@@ -266,7 +268,15 @@ func (r *Reconciler) repair(ctx context.Context, s *scope, live, desired *corev1
 	}
 	s.requeue(r.pace.Failed(s.pace(), pace.RepairSecret, repairLimit, s.now))
 	r.metrics.secretRepairs.Inc()
-	return nil
+	return s.contest()
+}
+
+// contest returns the obstacle that another client keeps changing the target Secret; nil: none does.
+func (s *scope) contest() error {
+	if s.memory.contested == nil {
+		return nil
+	}
+	return s.memory.contested
 }
 
 // readTarget reads the target Secret from the API server: the cache has only Secrets with our label, so it cannot tell

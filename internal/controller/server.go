@@ -37,7 +37,7 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 	spec, settled := serverSpecKey(s.link.Spec.Server), s.settled()
 	requested := requestOf(s.link, v1alpha1.RefreshRequestedAtAnnotation)
 	isRequested := requested != "" && requested != s.state.RefreshRequest
-	if settled && !isRequested {
+	if settled && !isRequested && s.state.Problem == (serverProblem{}) {
 		if wait := untilRefresh(s.link, s.state.LastRefresh, s.now); wait > 0 {
 			s.requeue(wait)
 			return nil
@@ -46,6 +46,7 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 	if s.memory.resolving != spec+requested { // The back-off of one wish does not delay another.
 		r.pace.Succeeded(s.pace(), pace.ResolveServer)
 	}
+	s.memory.resolving = spec + requested
 	if wait := r.pace.Remaining(s.pace(), pace.ResolveServer, s.now); wait > 0 {
 		s.requeue(wait)
 		return serverObstacle(s)
@@ -59,7 +60,6 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 	if errors.Is(err, errLater) {
 		return serverObstacle(s)
 	}
-	s.memory.resolving = spec + requested
 	if isRequested {
 		s.state = s.state.refreshHandled(requested)
 	}
@@ -137,6 +137,9 @@ func (r *Reconciler) readAccount(ctx context.Context, s *scope) error {
 		}
 		s.state = s.state.accountKnown(account)
 		return nil
+	case plex.Classify(err) == plex.ClassThrottled && !needed:
+		s.requeue(r.pace.Failed(s.pace(), pace.ResolveServer, serverRetryLimit, s.now))
+		return errLater
 	case errors.Is(err, errLater), plex.Classify(err) == plex.ClassTokenInvalid, needed:
 		return err
 	}

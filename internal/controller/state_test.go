@@ -82,6 +82,20 @@ func FuzzTransitions(f *testing.F) {
 	})
 }
 
+func TestHalfAPINIsDropped(t *testing.T) {
+	t.Parallel()
+	for name, data := range map[string]map[string][]byte{
+		"without its code": {keyState: []byte(`{}`), keyPINID: []byte("1")},
+		"without its id":   {keyState: []byte(`{"unentered":1,"pin":{"code":"ABCD","expirationTime":"2026-01-02T12:00:00Z"}}`)},
+	} {
+		data[keyClientIdentifier], data[keyToken] = []byte("id"), []byte("token")
+		s, err := decodeState(data)
+		if err != nil || s.pinOpen() || s.PIN != (openPIN{}) || s.Token != "token" {
+			t.Errorf("%s: got PIN open %t, token %t, error %v, want the token and no PIN", name, s.pinOpen(), s.hasToken(), err)
+		}
+	}
+}
+
 // FuzzDecodeState reads any device Secret: it fails or returns a state that keeps the rules, and its error shows nothing.
 func FuzzDecodeState(f *testing.F) {
 	f.Add([]byte(`{"unentered":1,"pin":{"code":"ABCD","expirationTime":"2026-01-02T12:00:00Z"}}`), "id", "", "1")

@@ -53,7 +53,8 @@ func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
 		status.SecretName = targetName(s.link)
 	}
 	if before := s.link.Status.DeepCopy(); d.ClientIdentifier == "" {
-		status.Account, status.Server, status.Servers, status.LastRefreshTime = before.Account, before.Server, before.Servers, before.LastRefreshTime
+		status.Account, status.Server, status.Servers = before.Account, before.Server, before.Servers
+		status.LastRefreshTime = before.LastRefreshTime
 		status.LastHandledLinkRequest, status.LastHandledRefreshRequest = before.LastHandledLinkRequest, before.LastHandledRefreshRequest
 	}
 
