@@ -53,6 +53,8 @@ type entry struct {
 	resolving string
 	// target is the UID of the target Secret that this process has found, or made, as it should be; "": none.
 	target types.UID
+	// targetName is the name of the target Secret that target, contested and the back-off of repairs are about.
+	targetName string
 	// contested is that another client keeps changing the target Secret, until it has stayed right for as long as the next
 	// repair would have waited; nil: none does.
 	contested *obstacle

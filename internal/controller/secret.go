@@ -165,6 +165,10 @@ func (r *Reconciler) syncSecret(ctx context.Context, s *scope) error {
 	if err != nil {
 		return invalidTemplate(err)
 	}
+	if s.memory.targetName != desired.Name { // What was found out about another Secret says nothing about this one.
+		s.memory.targetName, s.memory.target, s.memory.contested = desired.Name, "", nil
+		r.pace.Succeeded(s.pace(), pace.RepairSecret)
+	}
 	live, err := r.readTarget(ctx, s)
 	if err != nil {
 		return r.harmless(s, r.secretTrouble(ctx, s, pace.WriteSecret, "read Secret "+desired.Name, err))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ type simulation struct {
 	enterWithin time.Duration // after a PIN is shown
 
 	allowance float64 // requests per second that plex.tv answers; 0: all
+	tells     bool    // plex.tv tells in Retry-After when it will answer the next
 	bucket    float64
 	filled    time.Time
 
@@ -111,8 +113,12 @@ func (s *simulation) request(l *simulatedLink, u Urgency, t Task, again func(), 
 	s.allowed = append(s.allowed, asked)
 	s.after(20*time.Millisecond+s.upTo(80*time.Millisecond), func() {
 		at, ok := s.now, s.answers()
+		retryAfter := time.Duration(0)
+		if !ok && s.tells { // In whole seconds.
+			retryAfter = time.Duration(math.Ceil((1-s.bucket)/s.allowance)) * time.Second
+		}
 		s.after(20*time.Millisecond+s.upTo(80*time.Millisecond), func() {
-			s.pace.Answered(Answer{OK: ok, Throttled: !ok, Asked: asked}, s.now)
+			s.pace.Answered(Answer{OK: ok, Throttled: !ok, RetryAfter: retryAfter, Asked: asked}, s.now)
 			if ok {
 				s.pace.Succeeded(l.Link, t)
 				answered(at)
@@ -254,8 +260,12 @@ func TestEveryEnteredPINIsPolledInTimeWhatPlexAllows(t *testing.T) {
 	}{
 		"2/s, created at once":          {2, func(s *simulation) { s.create(10, 0) }, 10 * time.Minute, 9 * time.Second, 0.05},
 		"2/s, created second by second": {2, func(s *simulation) { s.create(10, time.Second) }, 10 * time.Minute, 9 * time.Second, 0.05},
-		"3/s, created at once":          {3, func(s *simulation) { s.create(10, 0) }, 10 * time.Minute, 9 * time.Second, 0.05},
-		"1/s, created at once":          {1, func(s *simulation) { s.create(10, 0) }, 15 * time.Minute, 9 * time.Second, 0.08},
+		"2/s, told in Retry-After": {2, func(s *simulation) {
+			s.tells = true
+			s.create(10, 0)
+		}, 10 * time.Minute, 9 * time.Second, 0.05},
+		"3/s, created at once": {3, func(s *simulation) { s.create(10, 0) }, 10 * time.Minute, 9 * time.Second, 0.05},
+		"1/s, created at once": {1, func(s *simulation) { s.create(10, 0) }, 15 * time.Minute, 9 * time.Second, 0.08},
 		// More than are admitted at such a rate: one PIN in about two thousand is polled after the 10 s that it lives.
 		"2/s, open after a restart": {2, func(s *simulation) { s.resume(10) }, 10 * time.Minute, 12 * time.Second, 0.10},
 	} {

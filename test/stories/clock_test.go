@@ -65,11 +65,13 @@ func TestClockThatWasAheadOnceDelaysNeitherRefreshNorPing(t *testing.T) {
 			w.sim.RevokeTokens(w.alice)
 			w.advance(70 * time.Minute)
 			w.reaches("kometa", v1alpha1.ReasonTokenRevoked)
+			w.enterPINAs("kometa", w.alice)
+			w.reaches("kometa", v1alpha1.ReasonLinked)
 		})
 	}
 }
 
-// Fault B4: a PIN that was minted by a clock that was ahead ends when plex.tv says so.
+// Fault B4: the PIN of a clock that was ahead was not polled until that time came. It ends when plex.tv says so.
 func TestPINMintedByAClockThatWasAheadIsReplacedInTime(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -79,7 +81,8 @@ func TestPINMintedByAClockThatWasAheadIsReplacedInTime(t *testing.T) {
 	w.create("kometa")
 	code := w.showsPIN("kometa")
 	wrong.advance(-56 * time.Hour)
-	w.poke()
+	w.sim.ResetRequests()
+	w.reachesCount(plextest.CheckPIN, 2)
 	w.clock.advance(15*time.Minute + time.Second)
 	wrong.advance(15*time.Minute + time.Second)
 	w.poke()

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,18 +42,6 @@ func (w *world) insists(name string, undo func(ctx context.Context, live *corev1
 	return stop
 }
 
-// repairsOf returns how often the operator has written a Secret.
-func (o *operator) repairsOf(name string) int {
-	n := 0
-	for _, request := range o.requests() {
-		method, path, _ := strings.Cut(request, " ")
-		if method == http.MethodPatch && strings.HasSuffix(path, "/secrets/"+name) || method == http.MethodPost && strings.HasSuffix(path, "/secrets") {
-			n++
-		}
-	}
-	return n
-}
-
 // looksAgain makes the operator look at every link and waits until it has read the Secret.
 func (o *operator) looksAgain(name string) {
 	o.w.Helper()
@@ -78,29 +67,41 @@ func (o *operator) looksAgain(name string) {
 // Fault A13: two writers who disagree over one key, or over whether the Secret exists.
 func TestSecretThatAnotherClientKeepsChangingIsRepairedEverMoreSlowly(t *testing.T) {
 	t.Parallel()
+	change := func(ctx context.Context, live *corev1.Secret) error {
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"stringData":{"PLEX_URL":"http://theirs"}}`))
+		return admin.Patch(ctx, live, patch, client.FieldOwner("gitops"))
+	}
+	remove := func(ctx context.Context, live *corev1.Secret) error { return admin.Delete(ctx, live) }
 	for name, row := range map[string]struct {
-		undo func(context.Context, *corev1.Secret) error
-		want string
+		undo    func(context.Context, *corev1.Secret) error
+		want    string
+		renamed bool // as the message advises, in place of the end of the other client
 	}{
-		"changed": {func(ctx context.Context, live *corev1.Secret) error {
-			patch := client.RawPatch(types.MergePatchType, []byte(`{"stringData":{"PLEX_URL":"http://theirs"}}`))
-			return admin.Patch(ctx, live, patch, client.FieldOwner("gitops"))
-		}, "gitops keeps changing Secret kometa"},
-		"deleted": {func(ctx context.Context, live *corev1.Secret) error { return admin.Delete(ctx, live) },
-			"Another client keeps deleting Secret kometa"},
+		"changed":          {change, "gitops keeps changing Secret kometa; stop it, or set spec.secret.name to another name", false},
+		"changed, renamed": {change, "gitops keeps changing Secret kometa", true},
+		"deleted":          {remove, "Another client keeps deleting Secret kometa", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			o := w.startOperator()
+			var repairs atomic.Int64
+			o := w.startOperator(func(o *operator) {
+				o.fail = func(req *http.Request) error {
+					applied := strings.HasPrefix(req.Header.Get("Content-Type"), "application/apply-patch")
+					if isWriteOf(req, "kometa") && applied || req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/secrets") {
+						repairs.Add(1)
+					}
+					return nil
+				}
+			})
 			w.linked("kometa")
 			w.settled("kometa")
-			o.forgetRequests()
+			repairs.Store(0)
 			start := time.Now()
 			stop := w.insists("kometa", row.undo)
 			// One second, then two, then four pass between two repairs.
 			w.eventually("the third repair", func() error {
-				if o.repairsOf("kometa") < 3 {
+				if repairs.Load() < 3 {
 					return errNotYet
 				}
 				return nil
@@ -117,15 +118,15 @@ func TestSecretThatAnotherClientKeepsChangingIsRepairedEverMoreSlowly(t *testing
 
 			versions := w.recordLinks()
 			for wait := 4 * time.Second; wait < 20*time.Minute; wait *= 2 {
-				repairs := o.repairsOf("kometa")
+				before := repairs.Load()
 				w.clock.advance(min(wait, 5*time.Minute) / 2)
 				o.looksAgain("kometa")
-				if n := o.repairsOf("kometa"); n != repairs {
-					t.Errorf("got %d repairs before %s were over, want none", n-repairs, wait)
+				if n := repairs.Load() - before; n != 0 {
+					t.Errorf("got %d repairs before %s were over, want none", n, wait)
 				}
 				w.advance(min(wait, 5*time.Minute) / 2)
 				w.eventually(fmt.Sprintf("a repair after %s", wait), func() error {
-					if o.repairsOf("kometa") == repairs {
+					if repairs.Load() == before {
 						return errNotYet
 					}
 					return nil
@@ -141,6 +142,12 @@ func TestSecretThatAnotherClientKeepsChangingIsRepairedEverMoreSlowly(t *testing
 				}
 			}
 
+			if row.renamed {
+				w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Secret.Name = "other" })
+				w.reaches("kometa", v1alpha1.ReasonLinked)
+				checkSecretOpensServer(t, w.secret("other"))
+				return
+			}
 			stop()
 			w.advance(5 * time.Minute)
 			w.eventually("the last repair", func() error {

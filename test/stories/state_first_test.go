@@ -31,22 +31,27 @@ func TestNewAddressSurvivesAKillOrALostAnswerAtAnyWrite(t *testing.T) {
 	} {
 		for _, how := range []string{"killed before", "failure of", "lost answer to"} {
 			stories.Go(func() {
-				t.Run(how+" the write to the "+at, func(t *testing.T) { testMovedServer(t, how, strikes) })
+				t.Run(how+" the write to the "+at, func(t *testing.T) { testMovedServer(t, how, at, strikes) })
 			})
 		}
 	}
 	stories.Wait()
 }
 
-// testMovedServer moves the server, and lets the first write that strikes selects go wrong.
-func testMovedServer(t *testing.T, how string, strikes func(*http.Request) bool) {
+// testMovedServer moves the server, and lets the first write that strikes selects go wrong. From then on plex.tv does not
+// name the new address again.
+func testMovedServer(t *testing.T, how, at string, strikes func(*http.Request) bool) {
 	w := newWorld(t)
 	former := newWire(w, w.server.Addr)
 	w.network.Listeners = map[string]string{"192.168.1.100:32400": former.Addr().String(), "192.168.1.200:32400": w.server.Addr}
 	w.server.SetConnections(plextest.LocalConnection("http://192.168.1.100:32400"))
 	var armed, struck atomic.Bool
 	once := func(r *http.Request) bool {
-		return armed.Load() && strikes(r) && struck.CompareAndSwap(false, true)
+		if !armed.Load() || !strikes(r) || !struck.CompareAndSwap(false, true) {
+			return false
+		}
+		w.sim.Fault(plextest.Fault{Endpoint: plextest.Resources, Status: http.StatusServiceUnavailable, Times: -1})
+		return true
 	}
 	first := w.startOperator(func(o *operator) {
 		switch how {
@@ -73,7 +78,23 @@ func testMovedServer(t *testing.T, how string, strikes func(*http.Request) bool)
 	if how == "killed before" {
 		<-first.died
 		first.kill()
+		asked := w.sim.Count(plextest.Resources)
 		w.startOperator()
+		if at == "device Secret" { // The address was lost with the operator, before anything showed it.
+			w.eventually("a look for the server", func() error {
+				if w.sim.Count(plextest.Resources) == asked {
+					return errNotYet
+				}
+				return nil
+			})
+			w.eventually("the status", func() error {
+				if got := message(w.link("kometa")); !strings.Contains(got, "last check failed") {
+					return errors.New(got)
+				}
+				return nil
+			})
+			w.sim.ClearFaults()
+		}
 	}
 	// No time passes by the operator's clock: nothing waits for another refresh.
 	w.eventually("the new address in Secret and status", func() error {
@@ -84,6 +105,7 @@ func testMovedServer(t *testing.T, how string, strikes func(*http.Request) bool)
 		}
 		return nil
 	})
+	w.sim.ClearFaults()
 	w.linked("neighbour") // The operator had time to put the former address back.
 	w.poke()
 	w.advance(30 * time.Minute)
