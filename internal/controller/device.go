@@ -76,7 +76,11 @@ func (r *Reconciler) readState(ctx context.Context, s *scope) error {
 func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Secret) error {
 	e := s.memory
 	stored, err := decodeState(secret.Data)
-	switch owner := ownershipOf(secret, s.link); {
+	owner := ownershipOf(secret, s.link)
+	if owner == ours && e.unclaimed && !e.known {
+		owner = adoptable
+	}
+	switch {
 	case isDevice(secret) && owner == foreign && secret.UID == e.device.uid: // Its labels were removed.
 		return r.adoptDevice(ctx, s, secret, e.state)
 	case !isDevice(secret) || owner == foreign:

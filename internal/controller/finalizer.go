@@ -21,7 +21,9 @@ func (r *Reconciler) keepFinalizer(ctx context.Context, s *scope) error {
 	link, err := r.patchLink(ctx, s.link, func(link *v1alpha1.PlexLink) bool {
 		_, released := link.Annotations[v1alpha1.ReleasedAtAnnotation]
 		delete(link.Annotations, v1alpha1.ReleasedAtAnnotation)
-		return controllerutil.AddFinalizer(link, v1alpha1.Finalizer) || released
+		added := controllerutil.AddFinalizer(link, v1alpha1.Finalizer)
+		s.memory.unclaimed = s.memory.unclaimed || added && !released
+		return added || released
 	})
 	if err != nil {
 		return fmt.Errorf("add finalizer: %w", err)

@@ -31,6 +31,10 @@ type entry struct {
 	// released means that `manager --uninstall` removed the finalizer.
 	released bool
 
+	// unclaimed means that the link had no finalizer when this process met it, so it was not served before: a device Secret
+	// that state was not read from yet was planted, or is a backup.
+	unclaimed bool
+
 	// state is the newest one; known is false until it was read or made.
 	state state
 	known bool

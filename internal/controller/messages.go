@@ -77,12 +77,12 @@ func linkedToOther(account plex.Account, wanted v1alpha1.AccountSpec) string {
 }
 
 func importUnavailable(secret string, missing bool) string {
+	what, do := "needs", "each with printable characters without spaces"
 	if missing {
-		return fmt.Sprintf(
-			"Secret %s of spec.device.importSecretRef does not exist; create it with the keys %s and %s, or remove importSecretRef", secret, keyClientIdentifier, keyToken)
+		what, do = "does not exist; create it with", "or remove importSecretRef"
 	}
-	return fmt.Sprintf("Secret %s of spec.device.importSecretRef needs the keys %s and %s, each with printable characters without spaces",
-		secret, keyClientIdentifier, keyToken)
+	return fmt.Sprintf("Secret %s of spec.device.importSecretRef %s the keys %s and %s, %s",
+		secret, what, keyClientIdentifier, keyToken, do)
 }
 
 func importInvalid(secret string) string {

@@ -133,16 +133,19 @@ type Answer struct {
 	Asked      time.Time     // when the request was sent
 }
 
-// Answered adapts the budget to what came of a request. A 429 pauses everything for as long as it asks for, or else
-// halves the rate; proper answers restore the rate.
+// Answered adapts the budget to what came of a request. A 429 halves the rate, and pauses everything for as long as it asks
+// for: a pause alone would be followed by the next 429. Proper answers restore the rate.
 func (p *Pace) Answered(a Answer, now time.Time) {
 	p.lockAt(now)
 	defer p.unlock()
 	switch {
-	case a.Throttled && a.RetryAfter > 0:
-		p.pause(min(a.RetryAfter, maxPause), now)
-	case a.Throttled && (a.Asked.After(p.reduced) || p.reduced.After(now)): // One sent earlier is no answer to the reduced rate.
-		p.reduce(now)
+	case a.Throttled:
+		if a.RetryAfter > 0 {
+			p.pause(min(a.RetryAfter, maxPause), now)
+		}
+		if a.Asked.After(p.reduced) || p.reduced.After(now) { // One sent earlier is no answer to the reduced rate.
+			p.reduce(now)
+		}
 	case a.OK:
 		p.restore(now)
 	}

@@ -188,8 +188,8 @@ func TestRetryAfterPausesEverything(t *testing.T) {
 			if got := p.ThrottledTime(now); c.until != 3600 && got != time.Duration(c.throttled)*time.Second {
 				t.Errorf("got %s throttled, want %ds", got, c.throttled)
 			}
-			if got := p.Rate(); got != 5 {
-				t.Errorf("got rate %v, want 5: plex.tv said how long to wait", got)
+			if got := p.Rate(); got >= 5 {
+				t.Errorf("got rate %v, want less than 5", got)
 			}
 		})
 	}
@@ -197,19 +197,19 @@ func TestRetryAfterPausesEverything(t *testing.T) {
 
 func TestPollsGoFirstAfterAPause(t *testing.T) {
 	t.Parallel()
-	p := New(Options{QPS: 5, Burst: 10})
-	p.Answered(Answer{Throttled: true, RetryAfter: time.Minute, Asked: start}, start)
 	end := start.Add(time.Minute)
 	for _, u := range []Urgency{Entered, Ordinary, Refresh} {
+		p := New(Options{QPS: 5, Burst: 10})
+		p.Answered(Answer{Throttled: true, RetryAfter: time.Minute, Asked: start}, start)
 		if got := p.Take(link(int(u)), u, start); got != 62*time.Second {
 			t.Errorf("urgency %d: got %s to wait, want 62s", u, got)
 		}
 		if got := p.Take(link(9), u, end.Add(time.Second)); got != time.Second { // One that did not ask during the pause.
 			t.Errorf("urgency %d: got %s to wait a second after the pause, want 1s", u, got)
 		}
-	}
-	if got := p.Take(link(100), Poll, end); got != 0 {
-		t.Errorf("got a poll that waits %s after the pause, want 0s", got)
+		if got := p.Take(link(100), Poll, end); got != 0 {
+			t.Errorf("got a poll that waits %s after the pause, want 0s", got)
+		}
 	}
 }
 
@@ -218,8 +218,8 @@ func TestEndOfAPauseIsNoFlood(t *testing.T) {
 	p := New(Options{QPS: 5, Burst: 10})
 	p.Answered(Answer{Throttled: true, RetryAfter: time.Minute, Asked: start}, start)
 	granted(p, 100, Poll, start)
-	if got := granted(p, 100, Poll, start.Add(time.Minute)); got != 10 {
-		t.Errorf("got %d requests at once after a pause, want the burst of 10", got)
+	if got := granted(p, 100, Poll, start.Add(time.Minute)); got != 1 {
+		t.Errorf("got %d requests at once after a pause, want 1", got)
 	}
 }
 

@@ -116,6 +116,16 @@ func TestSecretThatAnotherClientKeepsChangingIsRepairedEverMoreSlowly(t *testing
 			}
 			w.hasEvent(v1alpha1.ReasonSecretContested, row.want)
 
+			undone := func() {
+				t.Helper()
+				w.eventually("the other client", func() error {
+					if s := w.secret("kometa"); s != nil && string(s.Data["PLEX_URL"]) == w.server.URL {
+						return errNotYet
+					}
+					return nil
+				})
+			}
+			undone()
 			versions := w.recordLinks()
 			for wait := 4 * time.Second; wait < 20*time.Minute; wait *= 2 {
 				before := repairs.Load()
@@ -131,6 +141,7 @@ func TestSecretThatAnotherClientKeepsChangingIsRepairedEverMoreSlowly(t *testing
 					}
 					return nil
 				})
+				undone()
 			}
 			w.reaches("kometa", v1alpha1.ReasonSecretContested)
 			_, seen := versions.of("kometa")

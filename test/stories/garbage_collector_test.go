@@ -298,14 +298,6 @@ func TestRetainKeepsTheSecretThatIsInUse(t *testing.T) {
 			w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Secret.Name = "new" })
 			w.reaches("kometa", v1alpha1.ReasonSecretConflict)
 		},
-		"suspended since before the policy": func(w *world) {
-			w.change("kometa", func(l *v1alpha1.PlexLink) {
-				l.Spec.Suspend, l.Spec.DeletionPolicy = true, v1alpha1.DeletionPolicyRevoke
-			})
-			w.reaches("kometa", v1alpha1.ReasonSuspended)
-			w.change("kometa", retain)
-			w.reaches("kometa", v1alpha1.ReasonSuspended)
-		},
 	} {
 		for how, deletion := range map[string]metav1.DeletionPropagation{
 			"background": metav1.DeletePropagationBackground, "foreground": metav1.DeletePropagationForeground,
@@ -332,4 +324,24 @@ func TestRetainKeepsTheSecretThatIsInUse(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Fault A8: the policy counts as it is at the deletion, also when a suspended link has not acted on it.
+func TestPolicyThatBecomesRetainWhileSuspendedKeepsTheSecrets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.withGarbageCollector()
+	w.startOperator()
+	w.linked("kometa")
+	w.settled("kometa")
+	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Suspend = true })
+	w.reaches("kometa", v1alpha1.ReasonSuspended)
+	w.change("kometa", retain)
+	w.reaches("kometa", v1alpha1.ReasonSuspended)
+	w.leaves("kometa", "kometa-plexlink-device")
+	w.delete("kometa")
+	w.isGone("kometa")
+	w.withGarbageCollector()
+	w.hasExactly("kometa", "kometa-plexlink-device")
+	checkSecretOpensServer(t, w.secret("kometa"))
 }

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -122,7 +121,7 @@ func TestRefusedWriteOfTheSecretIsNotToldAsDone(t *testing.T) {
 		"replacement": {http.MethodDelete, func(w *world) {
 			w.change("kometa", func(l *v1alpha1.PlexLink) {
 				l.Spec.Secret.Template = &v1alpha1.SecretTemplate{
-					Type: string(corev1.SecretTypeBasicAuth), Data: map[string]v1alpha1.TemplateText{"username": "plex", "password": "{{ .Token }}"},
+					Type: "example.com/plex", Data: map[string]v1alpha1.TemplateText{"token": "{{ .Token }}"},
 				}
 			})
 		}, "SecretRecreated"},
