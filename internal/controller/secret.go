@@ -8,8 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,13 +26,6 @@ import (
 
 // contentHash is the annotation that tells a Secret that was edited from one whose content is to change.
 const contentHash = "plexlink.dev/content-hash"
-
-const (
-	// repairLimit bounds the back-off of repairs: two writers who disagree must not write all day.
-	repairLimit = 5 * time.Minute
-	// contestedRepairs is how many repairs in a row make a Secret contested.
-	contestedRepairs = 3
-)
 
 // secretAction is what is to be done with the target Secret.
 type secretAction int
@@ -249,40 +240,6 @@ func (r *Reconciler) create(ctx context.Context, s *scope, desired *corev1.Secre
 	return nil
 }
 
-// repair reverts what others changed; live is nil when they deleted the Secret. One that is changed again and again is
-// repaired ever more slowly.
-func (r *Reconciler) repair(ctx context.Context, s *scope, live, desired *corev1.Secret) error {
-	if wait := r.pace.Remaining(s.pace(), pace.RepairSecret, s.now); wait > 0 {
-		s.requeue(wait)
-		if r.pace.Failures(s.pace(), pace.RepairSecret) < contestedRepairs {
-			return errLater
-		}
-		s.memory.contested = secretContested(live, desired)
-		return s.contest()
-	}
-	if live == nil {
-		if err := r.create(ctx, s, desired); err != nil {
-			return err
-		}
-	} else {
-		if err := r.apply(ctx, live, desired); err != nil {
-			return r.secretTrouble(ctx, s, pace.WriteSecret, "repair Secret "+desired.Name, err)
-		}
-		s.tell(secretRepaired(desired.Name))
-	}
-	s.requeue(r.pace.Failed(s.pace(), pace.RepairSecret, repairLimit, s.now))
-	r.metrics.secretRepairs.Inc()
-	return s.contest()
-}
-
-// contest returns the obstacle that another client keeps changing the target Secret; nil: none does.
-func (s *scope) contest() error {
-	if s.memory.contested == nil {
-		return nil
-	}
-	return s.memory.contested
-}
-
 // readTarget reads the target Secret from the API server: the cache has only Secrets with our label, so it cannot tell
 // whether the name is taken. It returns nil when there is none.
 func (r *Reconciler) readTarget(ctx context.Context, s *scope) (*corev1.Secret, error) {
@@ -338,22 +295,4 @@ func (r *Reconciler) deleteFormer(ctx context.Context, s *scope) error {
 		}
 	}
 	return nil
-}
-
-// editorsOf names the field managers that own what differs from the desired Secret.
-func editorsOf(live, desired *corev1.Secret) string {
-	var editors []string
-	for _, entry := range live.ManagedFields {
-		if entry.FieldsV1 == nil || entry.Manager == v1alpha1.ManagedBy || slices.Contains(editors, entry.Manager) {
-			continue
-		}
-		for key, value := range desired.Data {
-			if !bytes.Equal(live.Data[key], value) && strings.Contains(entry.FieldsV1.GetRawString(), `"f:`+key+`"`) {
-				editors = append(editors, entry.Manager)
-				break
-			}
-		}
-	}
-	slices.Sort(editors)
-	return strings.Join(slices.Compact(editors), ", ")
 }

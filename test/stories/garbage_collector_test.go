@@ -1,7 +1,6 @@
 package stories
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -112,47 +111,53 @@ func TestBackupIsRestoredInAnyOrderWithoutAPIN(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.withGarbageCollector()
-			w.startOperator()
-			var links []string
-			backups, tokens := map[string]backup{}, map[string]string{}
-			for i := range restoreOrders {
-				links = append(links, fmt.Sprintf("link-%d", i))
-				w.create(links[i])
-			}
-			for _, link := range links {
-				w.enterPIN(link)
-				w.reaches(link, v1alpha1.ReasonLinked)
-				w.settled(link)
-				backups[link], tokens[link] = w.backUpLink(link), w.accountToken(link)
-			}
-			restored := remove(w, links)
-			for _, secret := range w.secrets() {
-				if err := client.IgnoreNotFound(admin.Delete(t.Context(), &secret)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			w.withGarbageCollector()
-			for i, order := range restoreOrders {
-				w.restore(backups[links[i]], order)
-			}
-			w.withGarbageCollector() // It had time to collect what has an owner that is gone.
-			restored()
-			for _, link := range links {
-				w.isLinkedWith(link, tokens[link])
-			}
-			// Only a PlexLink that was restored before its token may have got a PIN, which need not be entered.
-			early := func(link string) bool {
-				order := restoreOrders[slices.Index(links, link)]
-				return name != "Revoke, operator down" && strings.Index(order, "link") < strings.Index(order, "device")
-			}
-			for _, pin := range w.sim.PINs()[len(links):] {
-				if link, _, _ := strings.Cut(pin.DeviceName, " "); !early(link) || !pin.ClaimedAt.IsZero() {
-					t.Errorf("got a PIN for %s, want none", link)
-				}
-			}
+			testRestore(t, remove, name != "Revoke, operator down")
 		})
+	}
+}
+
+// testRestore backs up a link for each order, removes them, and restores each in its order. The operator is up meanwhile, or
+// started by restored.
+func testRestore(t *testing.T, remove func(w *world, links []string) (restored func()), up bool) {
+	w := newWorld(t)
+	w.withGarbageCollector()
+	w.startOperator()
+	var links []string
+	backups, tokens := map[string]backup{}, map[string]string{}
+	for i := range restoreOrders {
+		links = append(links, fmt.Sprintf("link-%d", i))
+		w.create(links[i])
+	}
+	for _, link := range links {
+		w.enterPIN(link)
+		w.reaches(link, v1alpha1.ReasonLinked)
+		w.settled(link)
+		backups[link], tokens[link] = w.backUpLink(link), w.accountToken(link)
+	}
+	restored := remove(w, links)
+	for _, secret := range w.secrets() {
+		if err := client.IgnoreNotFound(admin.Delete(t.Context(), &secret)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.withGarbageCollector()
+	for i, order := range restoreOrders {
+		w.restore(backups[links[i]], order)
+	}
+	w.withGarbageCollector() // It had time to collect what has an owner that is gone.
+	restored()
+	for _, link := range links {
+		w.isLinkedWith(link, tokens[link])
+	}
+	// Only a PlexLink that was restored before its token may have got a PIN, which need not be entered.
+	early := func(link string) bool {
+		order := restoreOrders[slices.Index(links, link)]
+		return up && strings.Index(order, "link") < strings.Index(order, "device")
+	}
+	for _, pin := range w.sim.PINs()[len(links):] {
+		if link, _, _ := strings.Cut(pin.DeviceName, " "); !early(link) || !pin.ClaimedAt.IsZero() {
+			t.Errorf("got a PIN for %s, want none", link)
+		}
 	}
 }
 
@@ -254,15 +259,7 @@ func TestForegroundDeletionWhileTheOperatorIsAwayIsSignedOut(t *testing.T) {
 	for i := range links {
 		w.deleteInForeground(fmt.Sprintf("link-%d", i))
 	}
-	w.eventually("the collection of the Secrets for apps", func() error {
-		for i := range links {
-			if w.secret(fmt.Sprintf("link-%d", i)) != nil {
-				return errors.New("one still exists")
-			}
-		}
-		return nil
-	})
-	w.withGarbageCollector()
+	w.withGarbageCollector() // It had time to collect what has an owner that is being deleted.
 	w.startOperator()
 	for i := range links {
 		w.isGone(fmt.Sprintf("link-%d", i))

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/plex/plextest"
 )
@@ -53,21 +55,7 @@ func testMovedServer(t *testing.T, how, at string, strikes func(*http.Request) b
 		w.sim.Fault(plextest.Fault{Endpoint: plextest.Resources, Status: http.StatusServiceUnavailable, Times: -1})
 		return true
 	}
-	first := w.startOperator(func(o *operator) {
-		switch how {
-		case "killed before":
-			o.diesBefore = once
-		case "failure of":
-			o.fail = func(r *http.Request) error {
-				if once(r) {
-					return errors.New("connection refused")
-				}
-				return nil
-			}
-		default:
-			o.loses = once
-		}
-	})
+	first := w.startOperator(strikingAt(how, once))
 	w.linked("kometa")
 	w.settled("kometa")
 	secrets := w.recordSecrets()
@@ -110,14 +98,39 @@ func testMovedServer(t *testing.T, how, at string, strikes func(*http.Request) b
 	w.poke()
 	w.advance(30 * time.Minute)
 	w.settled("kometa")
-	var got []string
-	_, versions := secrets.of("kometa")
-	for _, secret := range versions {
-		got = append(got, string(secret.Data["PLEX_URL"]))
-	}
-	if want := []string{"http://192.168.1.100:32400", "http://192.168.1.200:32400"}; !slices.Equal(slices.Compact(got), want) {
+	got := urlsOf(secrets, "kometa")
+	if want := []string{"http://192.168.1.100:32400", "http://192.168.1.200:32400"}; !slices.Equal(got, want) {
 		t.Errorf("got the addresses %q in the Secret, want %q", got, want)
 	}
+}
+
+// strikingAt makes the requests that strikes selects go wrong.
+func strikingAt(how string, strikes func(*http.Request) bool) func(*operator) {
+	return func(o *operator) {
+		switch how {
+		case "killed before":
+			o.diesBefore = strikes
+		case "failure of":
+			o.fail = func(r *http.Request) error {
+				if strikes(r) {
+					return errors.New("connection refused")
+				}
+				return nil
+			}
+		default:
+			o.loses = strikes
+		}
+	}
+}
+
+// urlsOf returns the addresses that a Secret had, in order.
+func urlsOf(secrets *recording[*corev1.Secret], name string) []string {
+	var urls []string
+	_, versions := secrets.of(name)
+	for _, secret := range versions {
+		urls = append(urls, string(secret.Data["PLEX_URL"]))
+	}
+	return slices.Compact(urls)
 }
 
 // Fault A2: a renaming that was half done leaves no Secret behind.

@@ -201,13 +201,13 @@ func TestReleasedLinkIsNotSignedOut(t *testing.T) {
 	w := newWorld(t)
 	o := w.startOperator()
 	names := []string{"link-0", "link-1", "link-2"}
-	var secrets []string
+	var tokens []string
 	for _, name := range names {
 		w.linked(name)
 		w.settled(name)
-		secrets = append(secrets, name, name+v1alpha1.DeviceSecretSuffix)
+		tokens = append(tokens, w.accountToken(name))
+		w.leaves(name, name+v1alpha1.DeviceSecretSuffix) // The first is for the garbage collector.
 	}
-	w.leaves(secrets...)
 	if count, err := controller.Release(t.Context(), admin, w.clock.Now(), w.namespace); err != nil || count != len(names) {
 		t.Fatalf("got %d links released (%v), want %d", count, err, len(names))
 	}
@@ -216,7 +216,11 @@ func TestReleasedLinkIsNotSignedOut(t *testing.T) {
 		w.isGone(name)
 	}
 	w.remembers(o, 0)
-	w.hasExactly(secrets...)
+	for i, name := range names {
+		if w.secret(name+v1alpha1.DeviceSecretSuffix) == nil || !opensPlexTV(w, tokens[i]) {
+			t.Errorf("%s: got it ended, want its device Secret and its token to stay", name)
+		}
+	}
 	if got := w.sim.Count(plextest.SignOut); got != 0 {
 		t.Errorf("got %d sign-outs, want none", got)
 	}
