@@ -110,16 +110,17 @@ func (r *Reconciler) noteLinkRequest(ctx context.Context, s *scope) error {
 // tellTooLong tells once which requests are ignored because their values are too long.
 func (s *scope) tellTooLong() {
 	var ignored []string
+	var lengths []int
 	for _, annotation := range []string{v1alpha1.LinkRequestedAtAnnotation, v1alpha1.RefreshRequestedAtAnnotation} {
 		if value := s.link.Annotations[annotation]; tooLong(value) {
-			ignored = append(ignored, fmt.Sprintf("%s (%d characters)", annotation, len([]rune(value))))
+			ignored, lengths = append(ignored, annotation), append(lengths, len(value))
 		}
 	}
-	all := strings.Join(ignored, " and ")
-	if all != "" && all != s.memory.tooLong {
-		s.tell(requestsIgnored(all))
+	requests := fmt.Sprint(ignored, lengths)
+	if len(ignored) > 0 && requests != s.memory.tooLong {
+		s.tell(requestsIgnored(strings.Join(ignored, " and ")))
 	}
-	s.memory.tooLong = all
+	s.memory.tooLong = requests
 }
 
 // mintPIN mints a PIN, when the link needs one and its turn has come, and stores it before it is shown.

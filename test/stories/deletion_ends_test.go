@@ -129,6 +129,9 @@ func TestDeletionEndsAlthoughSecretsCannotBeReadOrChanged(t *testing.T) {
 					w.hasNoEvent("DeletionIncomplete")
 				}
 				for _, name := range both {
+					if name == "kometa" && row.verb != "get" {
+						continue // It kept its owner reference, so the garbage collector of another story may have it.
+					}
 					if exists := w.secret(name) != nil; exists != slices.Contains(row.left, name) {
 						t.Errorf("Secret %s exists: got %t, want %t", name, exists, !exists)
 					}
