@@ -33,6 +33,7 @@ type Pace struct {
 
 	limiter     *rate.Limiter // holds the present rate too
 	tickets     int           // tickets given out so far
+	joins       int           // times that a link has joined the queue so far
 	inLine      int           // links that have one
 	asked       time.Time     // when a request was last asked for
 	reduced     time.Time     // when the rate was last reduced
@@ -52,6 +53,7 @@ type entry struct {
 	ticket   ticket
 	place    place
 	since    time.Time // orders the queue within a namespace
+	joined   int       // orders those of one since: creation times have whole seconds
 	missed   int       // turns that the link did not take, since it was last heard of
 	reserved time.Time // when the reservation was first seen; zero until then
 	polled   time.Time

@@ -40,7 +40,8 @@ func (p *Pace) Admit(l Link, since, now time.Time) bool {
 	e := p.entry(l)
 	e.missed = 0
 	if e.place == noPlace {
-		e.since = since
+		p.joins++
+		e.since, e.joined = since, p.joins
 		p.move(e, waiting)
 		p.givePlaces()
 	}
@@ -185,7 +186,7 @@ func (p *Pace) next() Link {
 			cmp.Compare(held[l.Namespace], held[first.Namespace]),
 			cmp.Compare(p.lastTurn[l.Namespace], p.lastTurn[first.Namespace]),
 			e.since.Compare(best.since),
-			cmp.Compare(l.Name, first.Name),
+			cmp.Compare(e.joined, best.joined),
 		) < 0) {
 			first, best = l, e
 		}

@@ -209,3 +209,16 @@ func TestRefusedMintBlocksNothing(t *testing.T) {
 		t.Errorf("got %d failures of a link that left the queue, want 1", got)
 	}
 }
+
+// Creation times have whole seconds, so links that are created together have one time.
+func TestLinksOfOneTimeComeInTheOrderInWhichTheyJoined(t *testing.T) {
+	t.Parallel()
+	q := newQueue(0.5) // room for one PIN
+	for i := range 4 {
+		q.Admit(in("media", 3-i), start, start)
+	}
+	q.LeavePIN(in("media", 3))
+	if got, want := q.oneByOne(start), []Link{in("media", 2), in("media", 1), in("media", 0)}; !slices.Equal(got, want) {
+		t.Errorf("got turns of %v, want %v", got, want)
+	}
+}
