@@ -143,8 +143,8 @@ type SecretReference struct {
 type ServerSpec struct {
 	// name is the server's name as Plex shows it, for example `My Plex Server`. Matching is case-insensitive. When an owned
 	// and a shared server have that name, the owned one is used; when it is still ambiguous, set machineIdentifier.
-	// Without either, the only server that the account owns is used, else the only one that is shared with it.
-	// status.servers lists the choices.
+	// Without either, the only server that the account owns is used, else the only one that is shared with it. A server that
+	// was installed anew under this name replaces one that has not answered for a day. status.servers lists the choices.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
@@ -169,20 +169,22 @@ type ServerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]+$') && !self.contains('\"') && !self.contains('\\\\') && !self.contains('<') && !self.contains('>')",message="url may have no spaces, quotes or other characters that do not belong into a URL: encode them, as in %20"
 	URL string `json:"url,omitempty"`
 
-	// locations are the kinds of advertised addresses that may be used, best first. `Local` addresses are private ones in
-	// the server's own network, `Remote` ones are reached over the internet, `Relay` goes through Plex's servers with
-	// little bandwidth. Default: `[Local]`. The local addresses of a shared server are in its owner's network: add
-	// `Remote` for it.
+	// locations are the kinds of addresses that may be used, best first. `Cluster` addresses are Services of this cluster
+	// that lead to the server, such as `http://plex.media.svc.cluster.local:32400`; they are used for servers that the
+	// account owns. `Local` addresses are private ones in the server's own network, `Remote` ones are reached over the
+	// internet, `Relay` goes through Plex's servers with little bandwidth. Default: `[Cluster, Local]`. The local addresses
+	// of a shared server are in its owner's network: add `Remote` for it.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=3
+	// +kubebuilder:validation:MaxItems=4
 	// +kubebuilder:validation:XValidation:rule="self.all(l, self.exists_one(other, other == l))",message="locations has an entry twice: remove one"
 	Locations []Location `json:"locations,omitempty"`
 
-	// schemes are the URL schemes that may be used, best first: `HTTPS`, `HTTP`. Default: `[HTTPS, HTTP]`. A server
-	// that requires secure connections is never used over HTTP. Advertised HTTPS addresses need DNS that resolves
-	// plex.direct to private addresses; where it does not, HTTP is used.
+	// schemes are the URL schemes that may be used, best first: `HTTPS`, `HTTP`. Default: `[HTTPS, HTTP]`, but no HTTP to
+	// public addresses, where others could read the token on its way: to allow it, list `HTTP` here. A server that
+	// requires secure connections is never used over HTTP. Advertised HTTPS addresses need DNS that resolves plex.direct
+	// to private addresses; where it does not, HTTP is used.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
@@ -234,14 +236,15 @@ const (
 
 // Location is a kind of address that a server advertises.
 //
-// +kubebuilder:validation:Enum=Local;Remote;Relay
+// +kubebuilder:validation:Enum=Cluster;Local;Remote;Relay
 type Location string
 
 // The values of Location.
 const (
-	LocationLocal  Location = "Local"
-	LocationRemote Location = "Remote"
-	LocationRelay  Location = "Relay"
+	LocationCluster Location = "Cluster"
+	LocationLocal   Location = "Local"
+	LocationRemote  Location = "Remote"
+	LocationRelay   Location = "Relay"
 )
 
 // Scheme is a URL scheme.
@@ -479,7 +482,7 @@ type ServerStatus struct {
 	// +optional
 	Owner string `json:"owner,omitempty"`
 
-	// location is the kind of address: Local, Remote or Relay; empty for spec.server.url.
+	// location is the kind of address: Cluster, Local, Remote or Relay; empty for spec.server.url.
 	// +optional
 	Location Location `json:"location,omitempty"`
 

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -17,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -52,6 +54,8 @@ type settings struct {
 	metricsSecure    bool
 	probeAddr        string
 	maxReconciles    int
+	serverCheck      time.Duration
+	clusterDomain    string
 	uninstall        bool
 	printVersion     bool
 	deniedServerNets []netip.Prefix
@@ -107,6 +111,11 @@ func parseFlags(args []string) (settings, *zap.Options, error) {
 	flags.StringVar(&s.probeAddr, "health-probe-bind-address", ":8081", `Address that /healthz and /readyz bind to; "0" disables them.`)
 	flags.IntVar(&s.maxReconciles, "max-concurrent-reconciles", 20,
 		"PlexLinks that are reconciled at the same time. Most of the work is waiting for answers.")
+	flags.DurationVar(&s.serverCheck, "server-check-interval", time.Minute,
+		"How often each address in use is asked whether its server still answers, for example 5m; 0: never. "+
+			"It is one request without a token, however many PlexLinks use the address.")
+	flags.StringVar(&s.clusterDomain, "cluster-domain", "",
+		"Domain that ends the names of Services, such as cluster.local. Default: the one in the Pod's /etc/resolv.conf.")
 	flags.BoolVar(&s.uninstall, "uninstall", false,
 		"Remove the finalizer from every PlexLink and exit. Run it before the operator is removed: "+
 			"afterwards nothing would remove them, and the PlexLinks could not be deleted. Tokens stay valid.")
@@ -132,6 +141,12 @@ func (s *settings) check(arguments []string) error {
 	}
 	if s.leaderElectionID == "" || s.retryPeriod <= 0 || s.renewDeadline <= s.retryPeriod || s.leaseDuration <= s.renewDeadline {
 		return errors.New("leader election needs an id, and lease duration > renew deadline > retry period > 0: see --help")
+	}
+	if s.serverCheck < 0 || s.serverCheck > 0 && s.serverCheck < time.Second {
+		return errors.New("--server-check-interval must be 0, or at least 1s")
+	}
+	if mistakes := validation.IsDNS1123Subdomain(s.clusterDomain); s.clusterDomain != "" && len(mistakes) > 0 {
+		return fmt.Errorf("--cluster-domain: %q is not a domain: write it like cluster.local", s.clusterDomain)
 	}
 	for _, text := range split(s.denyCIDRs) {
 		prefix, err := netip.ParsePrefix(text)
@@ -198,12 +213,16 @@ func run(ctx context.Context, s settings) error {
 		NewTransport: func(roots *x509.CertPool) *http.Transport {
 			return plex.NewTransport(plex.TransportOptions{Deny: s.deniedServerNets, RootCAs: roots})
 		},
-		QPS:     s.plexQPS,
-		Burst:   s.plexBurst,
-		Workers: s.maxReconciles,
-		Version: version,
-		Clock:   clock.RealClock{},
-		Metrics: metrics.Registry,
+		QPS:                 s.plexQPS,
+		Burst:               s.plexBurst,
+		Workers:             s.maxReconciles,
+		Version:             version,
+		Namespaces:          s.namespaces,
+		ClusterDomain:       cmp.Or(s.clusterDomain, domainOfPod()),
+		PodNetworks:         podNetworks(os.Getenv("POD_IPS")),
+		ServerCheckInterval: s.serverCheck,
+		Clock:               clock.RealClock{},
+		Metrics:             metrics.Registry,
 	}
 	if err := reconciler.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
@@ -211,7 +230,8 @@ func run(ctx context.Context, s settings) error {
 	if err := errors.Join(mgr.AddHealthzCheck("healthz", healthz.Ping), mgr.AddReadyzCheck("readyz", healthz.Ping)); err != nil {
 		return fmt.Errorf("set up the probes: %w", err)
 	}
-	ctrl.Log.Info("Starting", "version", version, "plexURL", s.plexURL, "namespaces", s.namespaces)
+	ctrl.Log.Info("Starting", "version", version, "plexURL", s.plexURL, "namespaces", s.namespaces,
+		"clusterDomain", reconciler.ClusterDomain, "podNetworks", reconciler.PodNetworks)
 	return mgr.Start(ctx)
 }
 

@@ -122,6 +122,9 @@ func (r *Reconciler) pingToken(ctx context.Context, s *scope) error {
 	case plex.Classify(err) == plex.ClassTokenInvalid:
 		return r.revoked(ctx, s)
 	case err != nil:
+		if plex.Classify(err) == plex.ClassTokenRefused {
+			s.state = s.state.tokenRefused(s.now)
+		}
 		log.FromContext(ctx).Info("Could not prolong the token; retrying", "error", err.Error())
 		s.requeue(r.pace.Failed(s.pace(), pace.PingToken, pingRetryLimit, s.now))
 		return nil

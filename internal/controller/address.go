@@ -1,10 +1,14 @@
 package controller
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -16,100 +20,177 @@ import (
 
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/plex"
+	"plexlink.dev/operator/internal/servercheck"
 )
 
-// findAddress returns the server with the address to use. The error is an *unprovenError when none is proven.
-func (r *Reconciler) findAddress(ctx context.Context, s *scope, chosen plex.Server, current server) (server, error) {
+// findAddress returns the server with the address to use: the best-ranked one that verifies; among equals the one in use
+// stays. The error is an *unprovenError when none is proven, and a *doubtError when only a worse one is.
+func (r *Reconciler) findAddress(ctx context.Context, s *scope, chosen plex.Server, current server, up bool) (server, error) {
 	spec := s.link.Spec.Server
-	candidates := addressesOf(chosen, spec)
+	if current.MachineIdentifier != chosen.MachineIdentifier {
+		current = server{}
+	}
+	unproven := &unprovenError{server: chosen, noToken: chosen.AccessToken == ""}
+	if unproven.noToken {
+		return server{}, unproven
+	}
+	var candidates []plex.Candidate
+	var err error
+	if candidates, unproven.omitted, err = r.candidates(ctx, s, chosen, current); err != nil {
+		return server{}, err
+	}
 	if len(candidates) == 0 {
-		return server{}, &unprovenError{server: chosen.Name, shared: !chosen.Owned}
+		return server{}, unproven
 	}
 	found := server{
 		Name: chosen.Name, MachineIdentifier: chosen.MachineIdentifier, Version: chosen.Version, Owned: chosen.Owned, Owner: chosen.Owner,
 	}
 	if spec.Verification == v1alpha1.VerificationSkip {
-		best := candidates[0]
-		if inUse := (plex.Candidate{URL: current.URL, Location: current.Location}); slices.Contains(candidates, inUse) {
-			best = inUse
-		}
-		return found.at(best, ""), nil
+		return found.at(candidates[0]), nil
 	}
-	roots, err := r.trustedRoots(ctx, s.link)
+	trusted, err := r.trustedRoots(ctx, s.link)
 	if err != nil {
 		return server{}, err
 	}
-	transport := r.NewTransport(roots)
-	defer transport.CloseIdleConnections()
-	prober, d := plex.Prober{Transport: transport}, s.plexDevice()
-	if current.MachineIdentifier == chosen.MachineIdentifier {
-		inUse := []plex.Candidate{{URL: current.URL, Location: current.Location}}
-		if proof := prober.Prove(ctx, d, chosen, inUse); proof.Chosen != nil {
-			return found.at(*proof.Chosen, proof.Version), nil
-		}
+	if trusted.id != s.memory.watched.CA { // Watch the address with what is trusted now.
+		s.memory.watched = servercheck.Target{}
 	}
-	proof := prober.Prove(ctx, d, chosen, candidates)
+	transport := r.NewTransport(trusted.roots)
+	defer transport.CloseIdleConnections()
+	prober := plex.Prober{Transport: transport}
+	proof := prober.Prove(ctx, s.plexDevice(), chosen, candidates)
 	if proof.Chosen == nil && errors.Is(ctx.Err(), context.Canceled) {
 		return server{}, errLater // The operator ends, which says nothing about the server.
 	}
+	logOutcomes(ctx, proof)
+	unproven.outcomes = proof.Outcomes
+	switch {
+	case proof.Chosen == nil:
+		return server{}, unproven
+	case up && s.state.untilMoved(s.now) > 0 && isDoubtful(current, proof):
+		s.state = s.state.addressDoubted(s.now)
+		return server{}, &doubtError{chosen, current.URL, proof.Chosen.URL}
+	}
+	found = found.at(*proof.Chosen)
+	found.Open = proof.Open
+	found.Version = cmp.Or(proof.Version, found.Version)
+	return found, nil
+}
+
+// logOutcomes logs what came of each address, which the status may not tell.
+func logOutcomes(ctx context.Context, proof plex.Proof) {
 	level := 1
 	if proof.Chosen == nil {
-		level = 0 // The status may not tell the detail.
+		level = 0
 	}
 	for _, o := range proof.Outcomes {
 		log.FromContext(ctx).V(level).Info("Probed an address", "url", o.Candidate.URL, "verdict", o.Verdict, "detail", o.Err)
 	}
-	if proof.Chosen == nil {
-		return server{}, &unprovenError{server: chosen.Name, shared: !chosen.Owned, outcomes: proof.Outcomes}
-	}
-	return found.at(*proof.Chosen, proof.Version), nil
 }
 
-// at returns the server with its address; version is what the server itself says, if it was asked.
-func (f server) at(address plex.Candidate, version string) server {
-	f.URL, f.Location = address.URL, address.Location
-	if version != "" {
-		f.Version = version
-	}
+// isDoubtful reports whether the address in use only failed to answer while a worse one is proven.
+func isDoubtful(current server, proof plex.Proof) bool {
+	i := slices.IndexFunc(proof.Outcomes, func(o plex.Outcome) bool { return o.Candidate.URL == current.URL })
+	return i >= 0 && proof.Outcomes[i].Verdict == plex.Unreachable && proof.Chosen.Tier > proof.Outcomes[i].Candidate.Tier
+}
+
+// at returns the server with its address.
+func (f server) at(address plex.Candidate) server {
+	f.URL, f.Location, f.Pod = address.URL, address.Location, address.Pod
 	return f
 }
 
-// addressesOf lists the addresses that the spec allows, best first.
-func addressesOf(chosen plex.Server, spec v1alpha1.ServerSpec) []plex.Candidate {
+// candidates lists the addresses that the spec allows, best first. A local address in use is among them although it may no
+// longer be advertised: a link that works is not moved for that.
+func (r *Reconciler) candidates(ctx context.Context, s *scope, chosen plex.Server, current server) ([]plex.Candidate, plex.Omitted, error) {
+	spec := s.link.Spec.Server
 	if spec.URL != "" {
-		return []plex.Candidate{{URL: strings.TrimRight(spec.URL, "/")}}
+		return []plex.Candidate{{URL: strings.TrimRight(spec.URL, "/")}}, plex.Omitted{}, nil
 	}
-	var p plex.Preferences
-	for _, l := range spec.Locations {
+	p := plex.Preferences{InUse: current.URL, Namespace: s.name.Namespace, ClusterDomain: r.ClusterDomain}
+	for _, l := range locationsOf(spec) {
 		p.Locations = append(p.Locations, plex.Location(l))
 	}
 	for _, scheme := range spec.Schemes {
 		p.Schemes = append(p.Schemes, strings.ToLower(string(scheme)))
 	}
-	return plex.Candidates(chosen, p)
+	if chosen.Owned && (slices.Contains(p.Locations, plex.Cluster) || slices.Contains(p.Locations, plex.Local)) {
+		network, err := r.discovery.Find(ctx, chosen.Addresses())
+		switch {
+		case err != nil && current.Location == plex.Cluster:
+			return nil, plex.Omitted{}, &discoveryError{err}
+		case err != nil:
+			log.FromContext(ctx).Info("Could not look for Services that lead to the server", "error", err.Error())
+		}
+		p.Services = network.Services
+		p.IsPod = func(a netip.Addr) bool {
+			return network.Pods[a] || slices.ContainsFunc(r.PodNetworks, func(n netip.Prefix) bool { return n.Contains(a) })
+		}
+	}
+	if current.Location == plex.Local && !current.Pod {
+		chosen.Connections = append(slices.Clone(chosen.Connections), plex.Connection{URI: current.URL, Local: true})
+	}
+	list, omitted := plex.Candidates(chosen, p)
+	return list, omitted, nil
+}
+
+// locationsOf returns spec.server.locations, or its default.
+func locationsOf(spec v1alpha1.ServerSpec) []v1alpha1.Location {
+	if len(spec.Locations) > 0 {
+		return spec.Locations
+	}
+	return []v1alpha1.Location{v1alpha1.LocationCluster, v1alpha1.LocationLocal}
 }
 
 // unprovenError says that no address of the server is proven.
 type unprovenError struct {
-	server   string
-	shared   bool
+	server   plex.Server
 	noToken  bool           // plex.tv gives the account no token for it
 	outcomes []plex.Outcome // none: it advertises no address of the kinds that may be used
+	omitted  plex.Omitted
 }
 
 // Error tells no more of an address than a status may.
-func (e *unprovenError) Error() string { return "no address of " + e.server + " is proven" }
+func (e *unprovenError) Error() string { return "no address of " + clip(e.server.Name) + " is proven" }
+
+// refused reports whether the server itself was reached and did not accept the token.
+func (e *unprovenError) refused() bool {
+	return e.noToken || slices.ContainsFunc(e.outcomes, func(o plex.Outcome) bool { return o.Verdict == plex.TokenRefused })
+}
+
+// doubtError says that the address in use did not answer at one check, while a worse one is proven.
+type doubtError struct {
+	server       plex.Server
+	inUse, worse string
+}
+
+// Error names the address.
+func (e *doubtError) Error() string {
+	return fmt.Sprintf("%s does not answer at %s", clip(e.server.Name), clip(e.inUse))
+}
+
+// discoveryError says that the Services of the cluster could not be found while one of them is in use.
+type discoveryError struct{ cause error }
+
+// Error names the cause.
+func (e *discoveryError) Error() string { return "find Services: " + e.cause.Error() }
+
+// trust is what is trusted besides the public certificates. Its zero value is nothing.
+type trust struct {
+	roots *x509.CertPool
+	id    string
+}
 
 // caError says why the certificates of spec.server.caProvider cannot be used, and what to do.
 type caError struct{ message string }
 
 func (e *caError) Error() string { return e.message }
 
-// trustedRoots returns the public certificates and those of spec.server.caProvider; nil: the public ones only.
-func (r *Reconciler) trustedRoots(ctx context.Context, link *v1alpha1.PlexLink) (*x509.CertPool, error) {
+// trustedRoots returns the public certificates and those of spec.server.caProvider.
+func (r *Reconciler) trustedRoots(ctx context.Context, link *v1alpha1.PlexLink) (trust, error) {
 	provider := link.Spec.Server.CAProvider
 	if provider == nil {
-		return nil, nil
+		return trust{}, nil
 	}
 	key := provider.Key
 	if key == "" {
@@ -123,10 +204,10 @@ func (r *Reconciler) trustedRoots(ctx context.Context, link *v1alpha1.PlexLink) 
 		object = &configMap
 	}
 	if err := r.APIReader.Get(ctx, name, object); apierrors.IsNotFound(err) {
-		return nil, &caError{fmt.Sprintf("%s %s of spec.server.caProvider does not exist; create it with the key %s",
+		return trust{}, &caError{fmt.Sprintf("%s %s of spec.server.caProvider does not exist; create it with the key %s",
 			provider.Type, provider.Name, key)}
 	} else if err != nil {
-		return nil, &caError{fmt.Sprintf("Could not read %s %s of spec.server.caProvider: %s", provider.Type, provider.Name, apiMessage(err))}
+		return trust{}, &caError{fmt.Sprintf("Could not read %s %s of spec.server.caProvider: %s", provider.Type, provider.Name, apiMessage(err))}
 	}
 	pem := secret.Data[key]
 	if provider.Type == v1alpha1.CAProviderConfigMap {
@@ -134,11 +215,12 @@ func (r *Reconciler) trustedRoots(ctx context.Context, link *v1alpha1.PlexLink) 
 	}
 	roots, err := x509.SystemCertPool()
 	if err != nil {
-		return nil, fmt.Errorf("read the public certificates: %w", err)
+		return trust{}, fmt.Errorf("read the public certificates: %w", err)
 	}
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, &caError{fmt.Sprintf("%s %s of spec.server.caProvider has no certificate in PEM form under the key %s; put it there",
+		return trust{}, &caError{fmt.Sprintf("%s %s of spec.server.caProvider has no certificate in PEM form under the key %s; put it there",
 			provider.Type, provider.Name, key)}
 	}
-	return roots, nil
+	sum := sha256.Sum256(pem)
+	return trust{roots, hex.EncodeToString(sum[:8])}, nil
 }

@@ -40,29 +40,42 @@ func ask[T any](ctx context.Context, r *Reconciler, s *scope, u pace.Urgency, en
 	return result, err
 }
 
+// slotInterval is the least time after which a link asks again for a slot.
+const slotInterval = 500 * time.Millisecond
+
 // slots bound how many workers check servers at a time, so that slow ones leave room for polls. Refreshes get half of
 // them: the rest is for links that a person is waiting for.
 type slots struct {
 	mu    sync.Mutex
 	limit int
 	taken int
+	// next is when the next refused link may ask again, by whether it is a refresh. Ten thousand that ask twice a second
+	// would keep all workers busy.
+	next map[bool]time.Time
 }
 
-func newSlots(workers int) *slots { return &slots{limit: max(workers/2, 1)} }
+func newSlots(workers int) *slots {
+	return &slots{limit: max(workers/2, 1), next: map[bool]time.Time{}}
+}
 
-// take reserves a slot, which the caller gives back, and reports whether there was one.
-func (b *slots) take(u pace.Urgency) bool {
-	limit := b.limit
-	if u == pace.Refresh {
+// take reserves a slot, which the caller gives back, and returns 0. Without a free one it returns when to ask again.
+func (b *slots) take(u pace.Urgency, now time.Time) time.Duration {
+	limit, refresh := b.limit, u == pace.Refresh
+	if refresh {
 		limit = max(limit/2, 1)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.taken >= limit {
-		return false
+	if b.taken < limit {
+		b.taken++
+		return 0
 	}
-	b.taken++
-	return true
+	next := b.next[refresh].Add(slotInterval / time.Duration(limit))
+	if wait := next.Sub(now); wait < slotInterval || wait > time.Hour {
+		next = now.Add(slotInterval)
+	}
+	b.next[refresh] = next
+	return next.Sub(now)
 }
 
 // giveBack ends what take began.

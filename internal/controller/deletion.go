@@ -264,6 +264,7 @@ func (r *Reconciler) endVanished(ctx context.Context, name types.NamespacedName,
 		}
 	}
 	r.pace.Forget(paceLink(name))
+	r.servers.Forget(name)
 	r.memory.forget(name)
 	return 0
 }

@@ -95,7 +95,7 @@ func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Se
 	case owner == adoptable && s.link.Spec.Suspend:
 	case owner == adoptable:
 		return r.adoptDevice(ctx, s, secret, stored)
-	case e.unsaved:
+	case e.unsaved && !e.linkedElsewhere(secret, stored):
 		s.device, s.stored = versionOf(secret), stored
 	default: // Only now: while there is something to store, reading alone is no success.
 		r.pace.Succeeded(s.pace(), pace.StoreState)
@@ -103,6 +103,12 @@ func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Se
 		s.state, s.stored, s.device = stored, stored, versionOf(secret)
 	}
 	return nil
+}
+
+// linkedElsewhere reports whether a device Secret got its token from another manager, which took over while this one was cut
+// off from the API server. That token is never replaced by a state without one.
+func (e *entry) linkedElsewhere(secret *corev1.Secret, stored state) bool {
+	return stored.Token != "" && e.state.Token == "" && versionOf(secret) != e.device
 }
 
 // adoptDevice takes over the device Secret of an earlier link of this name. What is remembered of this link goes first,
@@ -200,7 +206,7 @@ func (r *Reconciler) saveAtShutdown(ctx context.Context) error {
 		unsaved := r.memory.unsavedStates()
 		for name, e := range unsaved {
 			link := metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, UID: e.uid}
-			if err := r.saveUnread(saving, link, e.state); err != nil {
+			if err := r.saveUnread(saving, link, &e); err != nil {
 				log.FromContext(ctx).Info("Could not store device state at shutdown; retrying", "plexlink", name, "error", err.Error())
 				continue
 			}
@@ -213,17 +219,18 @@ func (r *Reconciler) saveAtShutdown(ctx context.Context) error {
 	}
 }
 
-// saveUnread stores a state in the device Secret as it is at that moment.
-func (r *Reconciler) saveUnread(ctx context.Context, link metav1.ObjectMeta, next state) error {
+// saveUnread stores the state of an entry in the device Secret as it is at that moment.
+func (r *Reconciler) saveUnread(ctx context.Context, link metav1.ObjectMeta, e *entry) error {
 	owner := &v1alpha1.PlexLink{ObjectMeta: link}
 	var secret corev1.Secret
 	err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: link.Namespace, Name: deviceName(owner)}, &secret)
 	switch {
 	case apierrors.IsNotFound(err):
-		_, err = r.writeDevice(ctx, link, next, state{}, secretVersion{})
+		_, err = r.writeDevice(ctx, link, e.state, state{}, secretVersion{})
 	case err == nil && ownershipOf(&secret, owner) == ours:
-		stored, _ := decodeState(secret.Data)
-		_, err = r.writeDevice(ctx, link, next, stored, versionOf(&secret))
+		if stored, _ := decodeState(secret.Data); !e.linkedElsewhere(&secret, stored) {
+			_, err = r.writeDevice(ctx, link, e.state, stored, versionOf(&secret))
+		}
 	}
 	return err
 }

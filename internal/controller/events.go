@@ -75,6 +75,16 @@ func serverChosen(s *v1alpha1.ServerStatus) notice {
 	return normal("ServerChosen", "ResolveServer", fmt.Sprintf("Using %s at %s", s.Name, s.URL))
 }
 
+func podAddress(url string) notice {
+	return warning("PodAddress", "ResolveServer", fmt.Sprintf("%s is the address of a Pod%s", url, podHint))
+}
+
+func serverReplaced(before, after plex.Server, since time.Time) notice {
+	return normal("ServerReplaced", "ResolveServer", fmt.Sprintf(
+		"%s (%s) has not answered since %s; using %s (%s), which was installed anew under that name", clip(before.Name), before.MachineIdentifier,
+		since.UTC().Format("2006-01-02 15:04 UTC"), clip(after.Name), after.MachineIdentifier))
+}
+
 func secretCreated(secret *corev1.Secret) notice {
 	return normal("SecretCreated", "WriteSecret",
 		fmt.Sprintf("Created Secret %s; Pods in namespace %s can now use it", secret.Name, secret.Namespace))
@@ -129,7 +139,8 @@ func statusNotices(before, after v1alpha1.PlexLinkStatus) []notice {
 		case now == nil || old != nil && old.Reason == now.Reason && old.Status == now.Status:
 		case now.Status == metav1.ConditionFalse && isProblem(now.Reason), isAccountChanged(old, now):
 			notices = append(notices, problem(now.Reason, now.Message))
-		case now.Status == metav1.ConditionTrue && conditionType == v1alpha1.ConditionReady:
+		case now.Status == metav1.ConditionTrue && conditionType == v1alpha1.ConditionReady,
+			now.Status == metav1.ConditionTrue && old != nil && conditionType == v1alpha1.ConditionServerResolved && len(notices) == 0:
 			notices = append(notices, normal(now.Reason, "Reconcile", now.Message))
 		}
 		if now != nil && now.Status == metav1.ConditionFalse && conditionType == v1alpha1.ConditionReady {

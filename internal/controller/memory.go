@@ -9,6 +9,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/pace"
 	"plexlink.dev/operator/internal/plex"
+	"plexlink.dev/operator/internal/servercheck"
 )
 
 // memory holds what a process remembers about links: one entry per name, which ends with the link. The reconciliations of
@@ -20,6 +21,8 @@ type memory struct {
 	unseen map[types.NamespacedName]bool
 	// started is set once unseen is filled.
 	started bool
+	// starting is held meanwhile: a list of all links in each worker at once would take more memory than all else.
+	starting sync.Mutex
 }
 
 // entry is what a process remembers about one link.
@@ -55,6 +58,10 @@ type entry struct {
 	tooLong string
 	// resolving identifies what the last check of the server was asked for.
 	resolving string
+	// watched is the address in use whose server is checked between refreshes; zero: none. changes is how often it had gone
+	// or come back when that was last acted on.
+	watched servercheck.Target
+	changes int
 	// target is the UID of the target Secret that this process has found, or made, as it should be; "": none.
 	target types.UID
 	// targetName is the name of the target Secret that target, contested and the back-off of repairs are about.

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -99,11 +100,15 @@ func plexProblem(err error) string {
 	switch plex.Classify(err) {
 	case plex.ClassThrottled:
 		return "plex.tv is rate-limiting requests; retrying automatically"
+	case plex.ClassTokenRefused:
+		return "plex.tv is refusing the token without calling it invalid; retrying automatically"
 	case plex.ClassBadRequest:
 		return capitalize(clip(err.Error())) + "; retrying automatically"
-	default:
-		return "plex.tv is not responding as expected; retrying automatically"
 	}
+	if errors.Is(err, plex.ErrListTooLarge) {
+		return "plex.tv's list of this account's devices is larger than 16 MiB; remove old ones under Authorized Devices"
+	}
+	return "plex.tv is not responding as expected; retrying automatically"
 }
 
 // deviceConflict is that the name of the device Secret is taken.

@@ -2,6 +2,8 @@ package controller
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,19 +13,20 @@ import (
 
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/plex"
+	"plexlink.dev/operator/internal/servercheck"
 )
 
 // The requests to plex.tv and what came of them, as labels. All pairs are there from the start: what appears with its
 // first event looks to Prometheus as if there had been none.
 var (
 	plexEndpoints = []string{"pins.create", "pins.check", "user", "resources", "ping", "signout"}
-	plexResults   = []string{"ok", "throttled", "token_invalid", "pin_gone", "unavailable", "bad_request"}
+	plexResults   = []string{"ok", "throttled", "token_invalid", "pin_gone", "token_refused", "unavailable", "bad_request"}
 )
 
 // metrics counts what happens. None of them has a label with a secret, or one that grows with the number of links.
 type metrics struct {
 	pinsIssued, pinsClaimed, pinsExpired prometheus.Counter
-	secretRepairs                        prometheus.Counter
+	secretRepairs, recordsSkipped        prometheus.Counter
 	claimToSecret                        prometheus.Histogram
 	plexRequests                         *prometheus.CounterVec
 	plexSeconds                          *prometheus.HistogramVec
@@ -39,6 +42,8 @@ func newMetrics() *metrics {
 		pinsClaimed:   counter("plexlink_pins_claimed_total", "PINs that a person has entered and whose token is stored."),
 		pinsExpired:   counter("plexlink_pins_expired_total", "PINs that expired before they were entered."),
 		secretRepairs: counter("plexlink_secret_repairs_total", "Secrets that others had edited or deleted and that were restored."),
+		recordsSkipped: counter("plexlink_plex_records_skipped_total",
+			"Records of plex.tv's lists of servers that could not be read and were skipped."),
 		claimToSecret: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "plexlink_claim_to_secret_seconds",
 			Help:    "Time from the moment the token of an entered PIN was seen until the Secret was in place.",
@@ -73,7 +78,7 @@ func (r *Reconciler) registerMetrics(elected <-chan struct{}) error {
 	})
 	build.Set(1)
 	for _, c := range []prometheus.Collector{
-		m.pinsIssued, m.pinsClaimed, m.pinsExpired, m.secretRepairs, m.claimToSecret,
+		m.pinsIssued, m.pinsClaimed, m.pinsExpired, m.secretRepairs, m.recordsSkipped, m.claimToSecret,
 		m.plexRequests, m.plexSeconds, m.plexReachable, build,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "plexlink_plex_throttled_seconds_total", Help: "Time in which no request was sent because plex.tv wanted fewer.",
@@ -106,6 +111,13 @@ var (
 		[]string{"namespace", "name", "reason"}, nil)
 	overdueDesc = prometheus.NewDesc("plexlink_refresh_overdue_seconds",
 		"For how long the oldest refresh that is due has been due; 0: none is.", nil, nil)
+	ageDesc = prometheus.NewDesc("plexlink_refresh_age_intervals",
+		"Age of the last successful refresh, in refresh intervals, of the ready PlexLink where it is highest.", nil, nil)
+	// A server is named as Plex names it, and by a hash of its address, as several may have one name.
+	serverUpDesc = prometheus.NewDesc("plexlink_server_up",
+		"1 while the media server answers at an address that is in use, 0 when it does not.", []string{"server", "address"}, nil)
+	serverAnsweredDesc = prometheus.NewDesc("plexlink_server_answered_timestamp_seconds",
+		"When the media server last answered at an address that is in use.", []string{"server", "address"}, nil)
 )
 
 // linkCollector derives metrics from the PlexLinks at each scrape, so that there is nothing to keep in step. Only the
@@ -120,6 +132,9 @@ func (c *linkCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- linksDesc
 	descs <- notReadyDesc
 	descs <- overdueDesc
+	descs <- ageDesc
+	descs <- serverUpDesc
+	descs <- serverAnsweredDesc
 }
 
 // Collect implements [prometheus.Collector].
@@ -142,15 +157,21 @@ func (c *linkCollector) Collect(out chan<- prometheus.Metric) {
 	counts := map[string]int{v1alpha1.ReasonLinked: 0}
 	now := c.r.Clock.Now()
 	var overdue time.Duration
+	age := 0.0
+	names := map[string]string{}
 	for i := range links.Items {
 		link := &links.Items[i]
 		status, ready := readyOf(link)
 		counts[status]++
+		if sv := link.Status.Server; sv != nil {
+			names[sv.URL] = sv.Name
+		}
 		if !ready {
 			gauge(notReadyDesc, 1, link.Namespace, link.Name, status)
 		} else if link.DeletionTimestamp == nil {
 			if last := link.Status.LastRefreshTime; last != nil {
 				overdue = max(overdue, -untilRefresh(link, last.Time, now))
+				age = max(age, now.Sub(last.Time).Seconds()/refreshInterval(link).Seconds())
 			}
 		}
 	}
@@ -158,6 +179,19 @@ func (c *linkCollector) Collect(out chan<- prometheus.Metric) {
 		gauge(linksDesc, float64(count), status)
 	}
 	gauge(overdueDesc, overdue.Seconds())
+	gauge(ageDesc, age)
+	c.r.servers.Each(func(t servercheck.Target, _ int, up bool, answered time.Time) {
+		sum := sha256.Sum256([]byte(t.URL + t.CA + t.MachineIdentifier))
+		labels := []string{names[t.URL], hex.EncodeToString(sum[:4])}
+		value := 0.0
+		if up {
+			value = 1
+		}
+		gauge(serverUpDesc, value, labels...)
+		if !answered.IsZero() {
+			gauge(serverAnsweredDesc, float64(answered.Unix()), labels...)
+		}
+	})
 }
 
 // readyOf returns the STATUS of a link. One that the operator has not seen yet is Pending.

@@ -39,7 +39,7 @@ func TestEveryClassOfAnswerHasALabel(t *testing.T) {
 	t.Parallel()
 	got := []string{}
 	for _, err := range []error{
-		nil, &plex.ThrottledError{}, plex.ErrTokenInvalid, plex.ErrPINGone, plex.ErrUnavailable, plex.ErrBadRequest,
+		nil, &plex.ThrottledError{}, plex.ErrTokenInvalid, plex.ErrPINGone, plex.ErrTokenRefused, plex.ErrUnavailable, plex.ErrBadRequest,
 	} {
 		if err != nil {
 			err = fmt.Errorf("ask: %w", err)
@@ -62,10 +62,16 @@ func TestMetricsFollowTheConventionsOfPrometheus(t *testing.T) {
 	}
 }
 
+// ofLeader are the metrics that only a replica shows that is elected. All are gauges.
+var ofLeader = []string{
+	"plexlink_links", "plexlink_link_not_ready", "plexlink_refresh_overdue_seconds", "plexlink_refresh_age_intervals",
+	"plexlink_server_up", "plexlink_server_answered_timestamp_seconds",
+}
+
 func TestOnlyTheLeaderShowsLinks(t *testing.T) {
 	t.Parallel()
 	text := exposition(t, everyMetric(t))
-	for _, name := range []string{"plexlink_links", "plexlink_link_not_ready", "plexlink_refresh_overdue_seconds"} {
+	for _, name := range ofLeader {
 		if strings.Contains(text, name) {
 			t.Errorf("%s is shown without an election", name)
 		}
@@ -96,7 +102,10 @@ func TestDocumentedMetricsAreThoseThatExist(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `(plexlink_\\w+)` \\| (\\w+) \\|").FindAllStringSubmatch(string(text), -1) {
 		documented[row[1]] = row[2]
 	}
-	existing := map[string]string{"plexlink_links": "gauge", "plexlink_link_not_ready": "gauge", "plexlink_refresh_overdue_seconds": "gauge"}
+	existing := map[string]string{}
+	for _, name := range ofLeader {
+		existing[name] = "gauge"
+	}
 	families, err := everyMetric(t).Gather()
 	if err != nil {
 		t.Fatal(err)

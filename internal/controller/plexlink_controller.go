@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,8 +28,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/discovery"
 	"plexlink.dev/operator/internal/pace"
 	"plexlink.dev/operator/internal/plex"
+	"plexlink.dev/operator/internal/servercheck"
 )
 
 const (
@@ -61,15 +64,26 @@ type Reconciler struct {
 	Workers int
 	// Version of the operator, which plex.tv shows beside the device.
 	Version string
+	// Namespaces are those whose PlexLinks are served; empty: all. Services are looked for in the same ones.
+	Namespaces []string
+	// ClusterDomain ends the names of Services, such as cluster.local; "": not known, and no Service is used that the server
+	// does not advertise.
+	ClusterDomain string
+	// PodNetworks are networks of this cluster whose addresses end with a Pod.
+	PodNetworks []netip.Prefix
+	// ServerCheckInterval is how often an address in use is asked whether its server still answers; 0: never.
+	ServerCheckInterval time.Duration
 	// Clock is the source of the time.
 	Clock clock.PassiveClock
 	// Metrics is where the metrics are registered.
 	Metrics prometheus.Registerer
 
-	metrics *metrics
-	memory  *memory
-	pace    *pace.Pace
-	slow    *slots
+	metrics   *metrics
+	memory    *memory
+	pace      *pace.Pace
+	slow      *slots
+	discovery *discovery.Finder
+	servers   *servercheck.Checker
 	// started is when SetupWithManager was called.
 	started time.Time
 	// turns wakes the links whose turn for a PIN has come.
@@ -80,6 +94,8 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=plexlink.dev,resources=plexlinks/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get
+// +kubebuilder:rbac:groups="",resources=services,verbs=get
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Reconcile runs the steps for one PlexLink and writes its status once.
@@ -178,6 +194,8 @@ func (r *Reconciler) suspend(ctx context.Context, s *scope) error {
 		return nil
 	}
 	r.pace.LeavePIN(s.pace())
+	r.servers.Forget(s.name)
+	s.memory.watched = servercheck.Target{}
 	unsaved := s.memory.unsaved
 	if err := r.readState(ctx, s); err != nil {
 		return err
@@ -205,6 +223,9 @@ func (r *Reconciler) result(ctx context.Context, s *scope) ctrl.Result {
 		// Whatever failed, and whatever else the link waits for.
 		s.requeue(pollCeiling)
 		priority = pollPriority
+	case !r.memory.allSeen():
+		// After a start all links are queued at LowPriority: those not looked at yet come before those that wait for them.
+		priority = handler.LowPriority - 1
 	case s.secretSynced:
 		// Healthy links never delay one that a person is waiting for.
 		priority = handler.LowPriority

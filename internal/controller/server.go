@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -24,12 +25,11 @@ const (
 	defaultRefreshInterval = time.Hour
 	// serverRetryLimit bounds the back-off of a link without a proven address: a server takes minutes to start.
 	serverRetryLimit = 5 * time.Minute
-	// slotInterval is how soon a link tries again when as many servers are being checked as may be at a time.
-	slotInterval = 500 * time.Millisecond
 )
 
 // resolveServer chooses the server and proves an address of it: for a new token, for a changed spec.server, when a refresh
-// is due and when a person asks for one. The request for the account's servers proves the token too.
+// is due, when a person asks for one, and when the address in use has gone or come back. The request for the account's
+// servers proves the token too.
 func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 	if s.wrongAccount() {
 		return nil
@@ -37,29 +37,32 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 	spec, settled := serverSpecKey(s.link.Spec.Server), s.settled()
 	requested := requestOf(s.link, v1alpha1.RefreshRequestedAtAnnotation)
 	isRequested := requested != "" && requested != s.state.RefreshRequest
-	if settled && !isRequested && s.state.Problem == (serverProblem{}) {
-		if wait := untilRefresh(s.link, s.state.LastRefresh, s.now); wait > 0 {
+	up, changes := r.watchAddress(ctx, s)
+	if settled && !isRequested && changes == s.memory.changes {
+		if wait := untilCheck(s); wait > 0 {
 			s.requeue(wait)
 			return nil
 		}
 	}
-	if s.memory.resolving != spec+requested { // The back-off of one wish does not delay another.
+	wish := fmt.Sprint(spec, requested, changes)
+	if s.memory.resolving != wish { // The back-off of one wish does not delay another.
 		r.pace.Succeeded(s.pace(), pace.ResolveServer)
 	}
-	s.memory.resolving = spec + requested
+	s.memory.resolving = wish
 	if wait := r.pace.Remaining(s.pace(), pace.ResolveServer, s.now); wait > 0 {
 		s.requeue(wait)
 		return serverObstacle(s)
 	}
-	if !r.slow.take(s.urgency()) {
-		s.requeue(slotInterval)
+	if wait := r.slow.take(s.urgency(), s.now); wait > 0 {
+		s.requeue(wait)
 		return serverObstacle(s)
 	}
-	err := r.resolve(ctx, s, spec)
+	err := r.resolve(ctx, s, spec, up)
 	r.slow.giveBack()
 	if errors.Is(err, errLater) {
 		return serverObstacle(s)
 	}
+	s.memory.changes = changes
 	if isRequested {
 		s.state = s.state.refreshHandled(requested)
 	}
@@ -67,24 +70,39 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 		return r.revoked(ctx, s)
 	}
 	if err != nil {
-		log.FromContext(ctx).Info("Could not verify an address of a server; retrying", "error", err.Error())
-		reason, message := describeServerError(err, s)
-		s.state = s.state.serverFailed(serverProblem{Reason: reason, Message: truncate(message, maxMessage), Spec: spec})
-		limit := serverRetryLimit
-		if settled { // A link that works asks plex.tv no more often than it would anyway.
-			limit = refreshInterval(s.link)
-		}
-		s.requeue(r.pace.Failed(s.pace(), pace.ResolveServer, limit, s.now))
+		r.serverFailed(ctx, s, err, spec)
 		return serverObstacle(s)
 	}
 	r.pace.Succeeded(s.pace(), pace.ResolveServer)
-	s.requeue(untilRefresh(s.link, s.state.LastRefresh, s.now))
+	r.watchAddress(ctx, s)
+	s.requeue(untilCheck(s))
 	return nil
 }
 
-// resolve asks plex.tv for the account's servers, chooses one, and takes the address that is in use if it still
-// verifies, else the best-ranked that does.
-func (r *Reconciler) resolve(ctx context.Context, s *scope, spec string) error {
+// untilCheck returns how long the next check of a settled link has to wait; 0: a failed one is to be repeated.
+func untilCheck(s *scope) time.Duration {
+	if s.state.Problem == (serverProblem{}) {
+		return untilRefresh(s.link, s.state.LastRefresh, s.now)
+	}
+	return s.state.untilConfirmed(s.now)
+}
+
+// serverFailed notes why a check failed, and when the next one follows.
+func (r *Reconciler) serverFailed(ctx context.Context, s *scope, err error, spec string) {
+	log.FromContext(ctx).Info("Could not verify an address of a server; retrying", "error", err.Error())
+	p := describeServerError(err, s)
+	p.Spec, p.Message = spec, truncate(p.Message, maxMessage)
+	limit := serverRetryLimit
+	if s.settled() { // A link that works asks plex.tv no more often than it would anyway.
+		limit = refreshInterval(s.link)
+	}
+	s.state = s.state.serverFailed(p, s.now)
+	s.requeue(max(r.pace.Failed(s.pace(), pace.ResolveServer, limit, s.now), s.state.untilConfirmed(s.now)))
+}
+
+// resolve asks plex.tv for the account's servers, chooses one, and takes the best-ranked address that verifies. up is false
+// while the address in use has not answered for a while.
+func (r *Reconciler) resolve(ctx context.Context, s *scope, spec string, up bool) error {
 	// Before the servers, so that a budget that ends between the two repeats neither.
 	if err := r.readAccount(ctx, s); err != nil {
 		return err
@@ -93,29 +111,39 @@ func (r *Reconciler) resolve(ctx context.Context, s *scope, spec string) error {
 		s.requeue(0)
 		return errLater
 	}
-	servers, err := ask(ctx, r, s, s.urgency(), "resources", func(ctx context.Context) ([]plex.Server, error) {
+	list, err := ask(ctx, r, s, s.urgency(), "resources", func(ctx context.Context) (plex.Resources, error) {
 		return r.Plex.Resources(ctx, s.plexDevice(), s.state.Token)
 	})
+	if plex.Classify(err) == plex.ClassTokenRefused {
+		s.state = s.state.tokenRefused(s.now)
+	}
 	if err != nil {
 		return err
 	}
-	s.state = s.state.serversListed(choices(servers))
+	r.metrics.recordsSkipped.Add(float64(list.Skipped))
+	s.state = s.state.serversListed(choices(list.Servers))
 	current := s.state.Server
 	if current.Spec != spec {
 		current = server{}
 	}
-	chosen, err := chooseServer(servers, s.link.Spec.Server, current)
+	chosen, err := chooseServer(list, s.link.Spec.Server, current, s.state.isGone(s.now))
 	if err != nil {
 		return err
 	}
-	if chosen.AccessToken == "" {
-		return &unprovenError{server: chosen.Name, noToken: true}
+	found, err := r.findAddress(ctx, s, chosen, current, up)
+	if _, unproven := errors.AsType[*unprovenError](err); unproven && s.state.replaceable(s.now) {
+		if other, replacement, ok := r.findReplacement(ctx, s, list.Servers, chosen); ok {
+			s.tell(serverReplaced(chosen, other, s.state.FailingSince))
+			chosen, found, err = other, replacement, nil
+		}
 	}
-	found, err := r.findAddress(ctx, s, chosen, current)
 	if err != nil {
 		return err
 	}
 	found.Spec = spec
+	if found.Pod && found.URL != s.state.Server.URL {
+		s.tell(podAddress(found.URL))
+	}
 	s.state = s.state.serverProven(found, chosen.AccessToken, s.now)
 	return nil
 }
@@ -147,16 +175,53 @@ func (r *Reconciler) readAccount(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// goneError says that the server in use is not among the account's servers.
+type goneError struct {
+	server  string
+	skipped int // records of the list that could not be read
+}
+
+// Error names the server.
+func (e *goneError) Error() string {
+	return fmt.Sprintf("%s is no longer among the servers of the account", clip(e.server))
+}
+
 // chooseServer keeps the server in use while nothing in the spec has changed and the account still has it: a second
-// server, or a new name, is no reason to break a link that works.
-func chooseServer(servers []plex.Server, spec v1alpha1.ServerSpec, current server) (plex.Server, error) {
+// server, or a new name, is no reason to break a link that works. Only when it was gone before, and no record of the list
+// was skipped, another one is chosen.
+func chooseServer(list plex.Resources, spec v1alpha1.ServerSpec, current server, wasGone bool) (plex.Server, error) {
 	if current != (server{}) {
-		kept := slices.IndexFunc(servers, func(s plex.Server) bool { return s.MachineIdentifier == current.MachineIdentifier })
+		kept := slices.IndexFunc(list.Servers, func(s plex.Server) bool { return s.MachineIdentifier == current.MachineIdentifier })
 		if kept >= 0 {
-			return servers[kept], nil
+			return list.Servers[kept], nil
+		}
+		if list.Skipped > 0 || !wasGone {
+			return plex.Server{}, &goneError{current.Name, list.Skipped}
 		}
 	}
-	return plex.SelectServer(servers, plex.Selector{Name: spec.Name, MachineIdentifier: spec.MachineIdentifier})
+	return plex.SelectServer(list.Servers, plex.Selector{Name: spec.Name, MachineIdentifier: spec.MachineIdentifier})
+}
+
+// findReplacement returns the only other server of the name that spec.server asks for and that is proven: the one in use
+// was installed anew.
+func (r *Reconciler) findReplacement(ctx context.Context, s *scope, servers []plex.Server, dead plex.Server) (plex.Server, server, bool) {
+	var other plex.Server
+	var found server
+	for _, candidate := range servers {
+		if s.link.Spec.Server.Name == "" || candidate.MachineIdentifier == dead.MachineIdentifier ||
+			!strings.EqualFold(candidate.Name, s.link.Spec.Server.Name) {
+			continue
+		}
+		proven, err := r.findAddress(ctx, s, candidate, server{}, true)
+		switch {
+		case err != nil:
+			continue
+		case found != (server{}):
+			return plex.Server{}, server{}, false
+		}
+		other, found = candidate, proven
+	}
+	return other, found, found != (server{})
 }
 
 // serverSpecKey identifies what spec.server asks for.

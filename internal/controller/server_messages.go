@@ -12,20 +12,46 @@ import (
 )
 
 // describeServerError tells what kept a server from being resolved, and what to do.
-func describeServerError(err error, s *scope) (reason, message string) {
+func describeServerError(err error, s *scope) serverProblem {
+	if gone, ok := errors.AsType[*goneError](err); ok {
+		return serverProblem{Reason: v1alpha1.ReasonServerNotFound, Definite: gone.skipped == 0, Message: fmt.Sprintf(
+			"%s%s; ask its owner to share it again, or set spec.server to another server", capitalize(gone.Error()), skippedHint(gone.skipped))}
+	}
 	if notFound, ok := errors.AsType[*plex.ServerNotFoundError](err); ok {
-		return v1alpha1.ReasonServerNotFound, capitalize(notFound.Error()) + otherAccountHint(s)
+		return serverProblem{Reason: v1alpha1.ReasonServerNotFound, Definite: true, Message: capitalize(notFound.Error()) + otherAccountHint(s)}
 	}
 	if ambiguous, ok := errors.AsType[*plex.ServerAmbiguousError](err); ok {
-		return v1alpha1.ReasonServerAmbiguous, capitalize(ambiguous.Error())
+		return serverProblem{Reason: v1alpha1.ReasonServerAmbiguous, Definite: true, Message: capitalize(ambiguous.Error())}
 	}
 	if unproven, ok := errors.AsType[*unprovenError](err); ok {
-		return unproven.describe(s.link.Spec.Server)
+		reason, message := unproven.describe(s.link.Spec.Server)
+		return serverProblem{Reason: reason, Definite: unproven.refused(), Message: message}
+	}
+	if doubt, ok := errors.AsType[*doubtError](err); ok {
+		return serverProblem{Reason: v1alpha1.ReasonServerUnreachable, Message: fmt.Sprintf(
+			"%s but at %s; checking again before the Secret changes", capitalize(doubt.Error()), clip(doubt.worse))}
+	}
+	if discovery, ok := errors.AsType[*discoveryError](err); ok {
+		return serverProblem{Reason: v1alpha1.ReasonServerUnreachable, Message: fmt.Sprintf(
+			"Could not list the Services that lead to the server: %s; retrying automatically", clip(apiMessage(discovery.cause)))}
 	}
 	if ca, ok := errors.AsType[*caError](err); ok {
-		return v1alpha1.ReasonServerUnreachable, ca.message
+		return serverProblem{Reason: v1alpha1.ReasonServerUnreachable, Message: ca.message}
 	}
-	return v1alpha1.ReasonPlexUnavailable, plexProblem(err)
+	if s.state.refusedTooLong(s.now) && plex.Classify(err) == plex.ClassTokenRefused {
+		return serverProblem{Reason: v1alpha1.ReasonTokenRejected, Definite: true, Confirmed: true, Message: fmt.Sprintf(
+			"plex.tv has refused the token since %s; to link anew, run: %s",
+			s.state.RefusedSince.UTC().Format("2006-01-02 15:04 UTC"), relinkCommand(s.link))}
+	}
+	return serverProblem{Reason: v1alpha1.ReasonPlexUnavailable, Message: plexProblem(err)}
+}
+
+// skippedHint tells that the list of servers was not read wholly.
+func skippedHint(skipped int) string {
+	if skipped == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", as far as plex.tv's list could be read (%d records could not)", skipped)
 }
 
 // otherAccountHint names the account that entered the PIN: the wrong one may be why a server is not found.
@@ -36,30 +62,49 @@ func otherAccountHint(s *scope) string {
 	return fmt.Sprintf("; %s entered the PIN: to link another account, run: %s", accountName(s.state.Account), relinkCommand(s.link))
 }
 
+// omittedHint tells how many advertised addresses the spec keeps from being tried.
+func omittedHint(omitted plex.Omitted, spec v1alpha1.ServerSpec) string {
+	hint := ""
+	if n := omitted.ByLocation; n > 0 {
+		hint += fmt.Sprintf("; spec.server.locations (%s) leaves out %d more", joined(locationsOf(spec)), n)
+	}
+	if n := omitted.ByScheme; n > 0 {
+		schemes := "HTTPS, and HTTP only in private networks"
+		if len(spec.Schemes) > 0 {
+			schemes = joined(spec.Schemes)
+		}
+		hint += fmt.Sprintf("; spec.server.schemes (%s) leaves out %d more", schemes, n)
+	}
+	return hint
+}
+
+func joined[T ~string](list []T) string {
+	texts := make([]string, 0, len(list))
+	for _, text := range list {
+		texts = append(texts, string(text))
+	}
+	return strings.Join(texts, ", ")
+}
+
 // describe tells for each address what came of it, and no more than that: with status codes or time-outs it would be a
 // port scanner for everyone who may create a PlexLink.
 func (e *unprovenError) describe(spec v1alpha1.ServerSpec) (reason, message string) {
-	name := clip(e.server)
-	locations := spec.Locations
-	if len(locations) == 0 {
-		locations = []v1alpha1.Location{v1alpha1.LocationLocal}
-	}
-	hint := ""
-	if e.shared && spec.URL == "" {
-		hint = sharedHint(locations)
+	name := clip(e.server.Name)
+	hint := omittedHint(e.omitted, spec)
+	switch {
+	case spec.URL != "" && strings.HasPrefix(spec.URL, "http:") && e.server.HTTPSRequired:
+		hint = "; it requires secure connections: set an https URL"
+	case spec.URL == "" && !e.server.Owned:
+		hint += sharedHint(locationsOf(spec))
 	}
 	switch {
 	case e.noToken:
 		return v1alpha1.ReasonTokenRejected, fmt.Sprintf(
 			"plex.tv has no token of this account for %s; ask its owner to share it again, or set spec.server to another server", name)
 	case len(e.outcomes) == 0:
-		var allowed []string
-		for _, l := range locations {
-			allowed = append(allowed, string(l))
-		}
 		return v1alpha1.ReasonServerUnreachable, fmt.Sprintf(
 			"No advertised address of %s matches spec.server.locations (%s) and schemes; change them, or set spec.server.url%s",
-			name, strings.Join(allowed, ", "), hint)
+			name, joined(locationsOf(spec)), hint)
 	}
 	const shown = 5
 	outcomes := slices.Clone(e.outcomes)

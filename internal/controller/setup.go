@@ -24,7 +24,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/discovery"
 	"plexlink.dev/operator/internal/pace"
+	"plexlink.dev/operator/internal/servercheck"
 )
 
 // uidIndex finds the cached Secrets of a link by the value of UIDLabel.
@@ -36,6 +38,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.turns = make(chan event.GenericEvent, 1024)
 	r.metrics, r.memory, r.slow, r.started = newMetrics(), newMemory(), newSlots(r.Workers), r.Clock.Now()
 	r.pace = pace.New(pace.Options{QPS: r.QPS, Burst: r.Burst, Turn: r.wake})
+	r.discovery = discovery.New(discovery.Options{Reader: r.APIReader, Namespaces: r.Namespaces, Clock: r.Clock})
+	r.servers = servercheck.New(servercheck.Options{
+		Interval: r.ServerCheckInterval, Reach: r.reach, Changed: r.serverChanged, Clock: r.Clock,
+	})
 	if err := r.registerMetrics(mgr.Elected()); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
@@ -44,6 +50,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	if err := mgr.Add(manager.RunnableFunc(r.saveAtShutdown)); err != nil {
 		return fmt.Errorf("add the saver: %w", err)
+	}
+	if err := mgr.Add(r.servers); err != nil {
+		return fmt.Errorf("add the check of servers: %w", err)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.PlexLink{}, builder.WithPredicates(predicate.Or(
@@ -58,7 +67,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// wake reconciles a link whose turn for a PIN has come.
+// wake reconciles a link whose turn for a PIN has come, or whose server has gone or come back.
 func (r *Reconciler) wake(l pace.Link) {
 	r.turns <- event.GenericEvent{Object: &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Namespace: l.Namespace, Name: l.Name}}}
 }
@@ -110,6 +119,8 @@ func secretMetadata() *metav1.PartialObjectMetadata {
 
 // startMemory notes the links that exist when the process begins to work.
 func (r *Reconciler) startMemory(ctx context.Context) error {
+	r.memory.starting.Lock()
+	defer r.memory.starting.Unlock()
 	if r.memory.hasStarted() {
 		return nil
 	}

@@ -71,6 +71,12 @@ type state struct {
 	Unproven bool `json:"unproven,omitempty"`
 	// Problem is what the last check of the server found wrong; zero: nothing.
 	Problem serverProblem `json:"problem,omitzero"`
+	// FailingSince is when the first check failed after the last that succeeded.
+	FailingSince time.Time `json:"failingSince,omitzero"`
+	// Doubted is when the address in use was first found not to answer while a worse one did.
+	Doubted time.Time `json:"doubted,omitzero"`
+	// RefusedSince is since when plex.tv has refused the token without calling it invalid.
+	RefusedSince time.Time `json:"refusedSince,omitzero"`
 	// Servers that the account can use, sorted.
 	Servers []serverChoice `json:"servers,omitempty"`
 	// LastRefresh is when token and address were last found to work; LastPing is when the token was last prolonged.
@@ -83,35 +89,6 @@ type openPIN struct {
 	Code           string    `json:"code"`
 	QRURL          string    `json:"qrURL,omitempty"`
 	ExpirationTime time.Time `json:"expirationTime"`
-}
-
-// server is the selected server with its address.
-type server struct {
-	Name              string        `json:"name"`
-	MachineIdentifier string        `json:"machineIdentifier"`
-	Version           string        `json:"version,omitempty"`
-	Owned             bool          `json:"owned"`
-	Owner             string        `json:"owner,omitempty"`
-	URL               string        `json:"url"`
-	Location          plex.Location `json:"location,omitempty"`
-	// Spec identifies spec.server as it was when the address was chosen, see serverSpecKey.
-	Spec string `json:"spec"`
-}
-
-// serverProblem is a failed check of the server, as the condition ServerResolved shows it.
-type serverProblem struct {
-	Reason  string `json:"reason"`
-	Message string `json:"message"`
-	// Spec identifies the spec.server that was checked, see serverSpecKey.
-	Spec string `json:"spec"`
-}
-
-// serverChoice is a server that the account can use.
-type serverChoice struct {
-	Name              string `json:"name"`
-	MachineIdentifier string `json:"machineIdentifier"`
-	Owned             bool   `json:"owned"`
-	Owner             string `json:"owner,omitempty"`
 }
 
 // newState returns the state of a link that has nothing but an identity. A request for a new PIN that is set already is
@@ -190,6 +167,7 @@ func (s state) tokenReceived(token plex.Sensitive, now time.Time) state {
 	s.Relink, s.Revoked, s.Adopted = false, false, false
 	s.Account = plex.Account{}
 	s.Unproven = true
+	s.RefusedSince, s.FailingSince, s.Doubted = time.Time{}, time.Time{}, time.Time{}
 	s.LastPing = now
 	return s
 }
@@ -255,34 +233,14 @@ func (s state) accountKnown(account plex.Account) state {
 // tokenRevoked notes that plex.tv has called the token invalid. Server and Secret stay until there is a new token.
 func (s state) tokenRevoked(now time.Time) state {
 	s.Revoked, s.Relink = true, false
-	s.Unentered = 0
+	s.Unentered, s.RefusedSince = 0, time.Time{}
 	s.WaitingSince = now
 	return s
 }
 
 // pinged notes that the token was prolonged.
 func (s state) pinged(now time.Time) state {
-	s.LastPing = now
-	return s
-}
-
-// serverProven notes the server and the address to use.
-func (s state) serverProven(sv server, token plex.Sensitive, now time.Time) state {
-	s.Server, s.ServerToken, s.Unproven = sv, token, false
-	s.Problem = serverProblem{}
-	s.LastRefresh = now
-	return s
-}
-
-// serverFailed notes that no server or no address could be chosen. What was proven before stays.
-func (s state) serverFailed(p serverProblem) state {
-	s.Problem = p
-	return s
-}
-
-// serversListed notes the servers of the account.
-func (s state) serversListed(servers []serverChoice) state {
-	s.Servers = servers
+	s.LastPing, s.RefusedSince = now, time.Time{}
 	return s
 }
 
@@ -297,7 +255,7 @@ func (s state) signedOut() state {
 	s.Token, s.PendingToken, s.StrayToken, s.ServerToken = "", "", "", ""
 	s.PIN, s.PINID = openPIN{}, ""
 	s.Revoked, s.Relink, s.StrayOf = false, false, plex.Account{}
-	s.Server, s.Unproven, s.Adopted = server{}, false, false
+	s.Server, s.Unproven, s.Adopted, s.RefusedSince = server{}, false, false, time.Time{}
 	return s
 }
 
@@ -315,6 +273,7 @@ func (s state) check() error {
 		{s.Token != "" || !s.Revoked && !s.Relink && !s.Unproven && !s.Adopted, "it describes a token that it does not have"},
 		{s.Server == (server{}) || s.Token != "", "it has a server without a token"},
 		{s.StrayToken != "" || s.StrayOf == plex.Account{}, "it has the account of a token that it does not have"},
+		{s.Problem.Definite || !s.Problem.Confirmed, "a problem is confirmed that is not definite"},
 		{s.Unentered >= 0 && s.Unentered <= maxUnentered, "the count of PINs is out of range"},
 	} {
 		if !rule.holds {

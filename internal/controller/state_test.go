@@ -41,7 +41,17 @@ var transitions = []struct {
 	{"serverProven", state.authorized, func(s state) state {
 		return s.serverProven(server{Name: "S", MachineIdentifier: "m", URL: "http://192.168.1.1:32400", Spec: "x"}, "server", start)
 	}},
-	{"serverFailed", state.authorized, func(s state) state { return s.serverFailed(serverProblem{Reason: "ServerNotFound", Spec: "y"}) }},
+	{"serverFailed", state.authorized, func(s state) state {
+		return s.serverFailed(serverProblem{Reason: "ServerUnreachable", Spec: "y"}, start)
+	}},
+	{"serverFailed with a no", state.authorized, func(s state) state {
+		return s.serverFailed(serverProblem{Reason: "ServerNotFound", Definite: true, Spec: "y"}, start)
+	}},
+	{"serverFailed with a no, later", state.authorized, func(s state) state {
+		return s.serverFailed(serverProblem{Reason: "ServerNotFound", Definite: true, Spec: "y"}, start.Add(time.Hour))
+	}},
+	{"addressDoubted", state.authorized, func(s state) state { return s.addressDoubted(start) }},
+	{"tokenRefused", state.authorized, func(s state) state { return s.tokenRefused(start) }},
 	{"serversListed", state.authorized, func(s state) state { return s.serversListed([]serverChoice{{MachineIdentifier: "m"}}) }},
 	{"refreshHandled", always, func(s state) state { return s.refreshHandled("now") }},
 	{"adopted", always, func(s state) state { return s.adopted(newState("fresh", "")) }},

@@ -187,8 +187,18 @@ func resolvedFinding(s *scope) *finding {
 		return &finding{metav1.ConditionTrue, v1alpha1.ReasonUnverified,
 			fmt.Sprintf("Using %s at %s, unverified because spec.server.verification is Skip", clip(d.Server.Name), d.Server.URL)}
 	}
-	return &finding{metav1.ConditionTrue, v1alpha1.ReasonProven, fmt.Sprintf("%s answers at %s", clip(d.Server.Name), d.Server.URL)}
+	message := fmt.Sprintf("%s answers at %s", clip(d.Server.Name), d.Server.URL)
+	if d.Server.Open {
+		message += ", where it accepts requests without a token too, so the token is not verified"
+	}
+	if d.Server.Pod {
+		message += ", the address of a Pod" + podHint
+	}
+	return &finding{metav1.ConditionTrue, v1alpha1.ReasonProven, message}
 }
+
+// podHint is what to do about the address of a Pod.
+const podHint = ", which ends with it: create a Service for the server, or set spec.server.url"
 
 // syncedFinding is whether the target Secret has the desired content.
 func syncedFinding(s *scope) *finding {
@@ -225,6 +235,10 @@ func readyFinding(s *scope, pages linkPages) *finding {
 	}
 	if !s.secretSynced && !s.secretExists {
 		return &finding{metav1.ConditionFalse, v1alpha1.ReasonAwaitingLink, writingMessage}
+	}
+	if d.Problem.Confirmed {
+		message := fmt.Sprintf("%s; Secret %s is left unchanged", d.Problem.Message, targetName(s.link))
+		return &finding{metav1.ConditionFalse, d.Problem.Reason, message + relinkHint(s, pages)}
 	}
 	message := fmt.Sprintf("Secret %s has a token for %s at %s", targetName(s.link), clip(d.Server.Name), d.Server.URL)
 	if s.link.Spec.Server.Verification == v1alpha1.VerificationSkip {

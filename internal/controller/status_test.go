@@ -45,8 +45,9 @@ func linkedScope() *scope {
 
 // failed is a check of the server that failed, for the spec that the link has.
 func failed(s *scope, err error) {
-	reason, message := describeServerError(err, s)
-	s.state = s.state.serverFailed(serverProblem{Reason: reason, Message: message, Spec: serverSpecKey(s.link.Spec.Server)})
+	p := describeServerError(err, s)
+	p.Spec = serverSpecKey(s.link.Spec.Server)
+	s.state = s.state.serverFailed(p, s.now)
 	if err, ok := serverObstacle(s).(*obstacle); ok {
 		s.obstacle = err
 	}
@@ -61,7 +62,7 @@ func TestStatusTellsWhatHappenedAndWhatToDo(t *testing.T) {
 	}
 	unresolved := func(s *scope) { s.state.Server, s.secretSynced, s.secretExists = server{}, false, false }
 	unproven := func(verdicts ...plex.Verdict) *unprovenError {
-		e := &unprovenError{server: "My Plex Server"}
+		e := &unprovenError{server: plex.Server{Name: "My Plex Server", Owned: true}}
 		for i, v := range verdicts {
 			e.outcomes = append(e.outcomes, plex.Outcome{Candidate: plex.Candidate{URL: fmt.Sprintf("http://192.168.1.%d:32400", i)}, Verdict: v})
 		}

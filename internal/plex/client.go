@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -49,27 +50,6 @@ type Account struct {
 // account. A managed user is matched by uuid only: its title may be the username of another account.
 func (a Account) Matches(username, uuid string) bool {
 	return (username == "" || !a.Managed && strings.EqualFold(a.Username, username)) && (uuid == "" || strings.EqualFold(a.UUID, uuid))
-}
-
-// Server is a media server that the account may use.
-type Server struct {
-	Name              string // neither unique nor stable
-	MachineIdentifier string
-	Version           string
-	Owned             bool
-	Owner             string    // the account that shares it; "" for an owned one
-	AccessToken       Sensitive // valid for this server only; a shared server does not accept the account's token
-	HTTPSRequired     bool
-	Connections       []Connection
-}
-
-// Connection is an address that a server advertises.
-type Connection struct {
-	Address string
-	Port    int
-	URI     string
-	Local   bool // private in the server's own network, which may not be reachable from here
-	Relay   bool
 }
 
 // NewClient returns a client of plex.tv. It fails if the base URL is not valid.
@@ -132,25 +112,6 @@ func (c *Client) Account(ctx context.Context, d Device, token Sensitive) (Accoun
 	return account, explain("read the account", err)
 }
 
-// Resources returns the media servers of the account, without its other devices, in plex.tv's order. An owned server
-// for which plex.tv sends no access token gets the account's, which is the same.
-func (c *Client) Resources(ctx context.Context, d Device, token Sensitive) ([]Server, error) {
-	a, err := c.call(ctx, d, request{
-		method: http.MethodGet, path: "/resources", token: token,
-		query: "includeHttps=1&includeRelay=1&includeIPv6=1",
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list the servers: %w", err)
-	}
-	servers, err := decodeServers(a.body)
-	for i := range servers {
-		if servers[i].Owned && servers[i].AccessToken == "" {
-			servers[i].AccessToken = token
-		}
-	}
-	return servers, explain("list the servers", err)
-}
-
 // Ping prolongs the token. Idle tokens lapse after weeks.
 func (c *Client) Ping(ctx context.Context, d Device, token Sensitive) error {
 	a, err := c.call(ctx, d, request{method: http.MethodGet, path: "/ping", token: token})
@@ -185,6 +146,7 @@ func explain(doing string, err error) error {
 type request struct {
 	method, path, query string
 	pin, token          Sensitive
+	read                func(io.Reader) error // reads the body of a successful answer; nil: call returns it
 }
 
 // call sends one request and returns its successful answer.
@@ -205,15 +167,17 @@ func (c *Client) call(ctx context.Context, d Device, r request) (answer, error) 
 	if r.token != "" {
 		req.Header.Set("X-Plex-Token", r.token.Reveal())
 	}
-	a, err := exchange(c.transport, req, d.ClientIdentifier, r.pin, r.token)
+	a, err := exchange(c.transport, req, r.read, d.ClientIdentifier, r.pin, r.token)
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.Canceled): // a complete answer counts: it may hold a token
 		return a, ctx.Err()
 	case a.status == http.StatusTooManyRequests: // even if its body could not be read
 		return a, a.failure(false, false)
+	case errors.Is(err, ErrUnavailable):
+		return a, err
 	case err != nil:
 		return a, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case a.status < 200 || a.status > 299:
+	case !a.successful():
 		return a, a.failure(r.pin != "", r.token != "")
 	}
 	return a, nil

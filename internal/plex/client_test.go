@@ -78,9 +78,9 @@ func TestALinkFromPINToSignOut(t *testing.T) {
 		t.Errorf("got the account %+v, %v; want alice", a, err)
 	}
 	for range 2 { // the types of some fields change from one answer to the next
-		servers, err := c.Resources(ctx, d, token)
-		if err != nil || len(servers) != 1 || servers[0].Name != "Home" || servers[0].AccessToken != token {
-			t.Errorf("got the servers %+v, %v; want Home with the account's token", servers, err)
+		list, err := c.Resources(ctx, d, token)
+		if err != nil || list.Skipped != 0 || len(list.Servers) != 1 || list.Servers[0].Name != "Home" || list.Servers[0].AccessToken != token {
+			t.Errorf("got %+v, %v; want Home with the account's token", list, err)
 		}
 	}
 	if err := c.Ping(ctx, d, token); err != nil {
@@ -117,12 +117,13 @@ func TestEveryFaultAtEveryEndpoint(t *testing.T) {
 		"429 date":           {plextest.Fault{Status: 429, Header: http.Header{"Retry-After": {date}}}, always(throttled), false},
 		"429 huge":           {plextest.Fault{Status: 429, HugeBody: 1 << 30}, always(throttled), false},
 		"401/1001":           {plextest.Fault{Status: 401, Code: 1001}, withToken(ErrTokenInvalid, ErrUnavailable), false},
-		"401 HTML":           {plextest.Fault{Status: 401, Body: "<html></html>"}, always(ErrUnavailable), false},
+		"401 HTML":           {plextest.Fault{Status: 401, Body: "<html></html>"}, withToken(ErrTokenRefused, ErrUnavailable), false},
 		"401/1031":           {plextest.Fault{Status: 401, Code: 1031}, always(throttled), false},
 		"422":                {plextest.Fault{Status: 422, Body: `{"error":"Invalid token"}`}, withToken(ErrTokenInvalid, ErrBadRequest), false},
 		"400":                {plextest.Fault{Status: 400}, always(ErrBadRequest), false},
 		"404 HTML":           {plextest.Fault{Status: 404, Body: "<html></html>"}, always(ErrUnavailable), false},
-		"498":                {plextest.Fault{Status: 498}, always(ErrUnavailable), false},
+		"403":                {plextest.Fault{Status: 403, Code: 1}, withToken(ErrTokenRefused, ErrBadRequest), false},
+		"498":                {plextest.Fault{Status: 498}, withToken(ErrTokenRefused, ErrUnavailable), false},
 		"time-out":           {plextest.Fault{Delay: time.Minute}, always(ErrUnavailable), true},
 		"dropped":            {plextest.Fault{Drop: true}, always(ErrUnavailable), false},
 		"slow body":          {plextest.Fault{Status: 200, Body: strings.Repeat(" ", 99), SlowBody: time.Second}, always(ErrUnavailable), true},

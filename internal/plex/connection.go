@@ -1,100 +1,56 @@
 package plex
 
 import (
-	"cmp"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// Location is the kind of network that plex.tv reports for a connection.
-type Location string
-
-// The locations. Local is a private address in the server's own network; for a shared server that is the network of its
-// owner.
-const (
-	Local  Location = "Local"
-	Remote Location = "Remote"
-	Relay  Location = "Relay"
-)
-
-// Preferences select and rank the addresses of a server.
-type Preferences struct {
-	Locations []Location // best first; empty: Local
-	Schemes   []string   // best first, in lower case; empty: https, http
+// Connection is an address that a server advertises.
+type Connection struct {
+	Address string
+	Port    int
+	URI     string
+	Local   bool // private in the server's own network, which may not be reachable from here
+	Relay   bool
 }
 
-// Candidate is an address at which a server may answer.
-type Candidate struct {
-	URL      string // http or https, without a trailing slash, user, query or fragment
-	Location Location
-}
-
-// maxCandidates bounds how many addresses are probed at once. The 30 of a server with 15 local addresses, the most seen,
-// fit.
-const maxCandidates = 32
-
-// Candidates returns the addresses at which the server may answer, best first: by location, then by scheme, then in the
-// order of the server's list. Each connection yields up to three: its uri, which has the name in the certificate (https
-// to the bare address fails by design); the uri with the connection's port if it has none (the port of a custom access
-// URL may be the scheme's default or the one listed); and http://address:port, which works where the uri's name does not
-// resolve. A server that requires https has no http candidates.
-func Candidates(s Server, p Preferences) []Candidate {
-	if len(p.Locations) == 0 {
-		p.Locations = []Location{Local}
+// Addresses returns the literal addresses, with their ports, that the server advertises, each once and without zones. IPv4
+// addresses that are mapped to IPv6 are returned as IPv4 addresses.
+func (s Server) Addresses() []netip.AddrPort {
+	var all []netip.AddrPort
+	add := func(ip netip.Addr, port int) {
+		if a := netip.AddrPortFrom(ip, uint16(port)); ip.IsValid() && port > 0 && port < 1<<16 && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
 	}
-	if len(p.Schemes) == 0 {
-		p.Schemes = []string{"https", "http"}
-	}
-	type ranked struct {
-		Candidate
-		location, scheme int
-	}
-	var found []ranked
 	for _, c := range s.Connections {
-		location := slices.Index(p.Locations, c.location())
+		if c.Relay {
+			continue
+		}
 		for _, u := range c.urls() {
-			scheme := slices.Index(p.Schemes, u.Scheme)
-			if location < 0 || scheme < 0 || (u.Scheme == "http" && s.HTTPSRequired) {
-				continue
-			}
-			found = append(found, ranked{Candidate{URL: u.String(), Location: c.location()}, location, scheme})
+			port, _ := strconv.Atoi(portOf(u)) // parseBase has checked it
+			add(literal(u.Hostname()), port)
 		}
+		add(literal(c.Address), c.Port)
 	}
-	slices.SortStableFunc(found, func(a, b ranked) int {
-		return cmp.Or(cmp.Compare(a.location, b.location), cmp.Compare(a.scheme, b.scheme))
-	})
-	var candidates []Candidate
-	for _, f := range found {
-		known := slices.ContainsFunc(candidates, func(c Candidate) bool { return c.URL == f.URL })
-		if !known && len(candidates) < maxCandidates {
-			candidates = append(candidates, f.Candidate)
-		}
-	}
-	return candidates
+	return all
 }
 
-func (c Connection) location() Location {
-	switch {
-	case c.Relay:
-		return Relay
-	case c.Local:
-		return Local
-	default:
-		return Remote
-	}
-}
-
-// urls returns the URLs at which the connection can be tried. Unusable ones are left out.
+// urls returns the URLs at which the connection can be tried: its uri, which has the name in the certificate (https to the
+// bare address fails by design); the uri with the connection's port if it has none (the port of a custom access URL may be
+// the scheme's default or the one listed); and http://address:port, which works where the uri's name does not resolve.
+// Unusable ones are left out.
 func (c Connection) urls() []*url.URL {
 	var urls []*url.URL
 	hasPort := c.Port > 0 && c.Port < 1<<16
 	port := strconv.Itoa(c.Port)
 	if u, err := parseBase(c.URI); err == nil {
 		urls = append(urls, u)
-		if u.Port() == "" && hasPort && port != defaultPort(u.Scheme) {
+		if hasPort && u.Port() == "" && port != portOf(u) {
 			with := *u
 			with.Host = net.JoinHostPort(u.Hostname(), port)
 			urls = append(urls, &with)
@@ -108,9 +64,29 @@ func (c Connection) urls() []*url.URL {
 	return urls
 }
 
-func defaultPort(scheme string) string {
-	if scheme == "https" {
+// portOf returns the port of the URL, or that of its scheme.
+func portOf(u *url.URL) string {
+	switch port := u.Port(); {
+	case port != "":
+		return port
+	case u.Scheme == "https":
 		return "443"
+	default:
+		return "80"
 	}
-	return "80"
+}
+
+// ip returns the literal address of the URL, which is one of the connection's, or else of the connection: the names of
+// plex.direct stand for it. It is not valid if neither has one.
+func (c Connection) ip(u *url.URL) netip.Addr {
+	if ip := literal(u.Hostname()); ip.IsValid() {
+		return ip
+	}
+	return literal(c.Address)
+}
+
+// literal returns the address that the text is; it is not valid if the text is a name.
+func literal(host string) netip.Addr {
+	ip, _ := netip.ParseAddr(strings.Trim(host, "[]"))
+	return ip.Unmap().WithZone("")
 }

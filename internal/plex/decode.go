@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -71,11 +70,13 @@ func (n *number) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+var errUnexpected = errors.New("the answer is not the expected JSON")
+
 // unmarshal decodes JSON that starts with the given bracket. Its error quotes nothing of the body.
 func unmarshal(body []byte, bracket byte, into any) error {
 	body = bytes.TrimSpace(body)
 	if len(body) == 0 || body[0] != bracket || json.Unmarshal(body, into) != nil {
-		return errors.New("the answer is not the expected JSON")
+		return errUnexpected
 	}
 	return nil
 }
@@ -168,81 +169,6 @@ func decodePong(body []byte) error {
 		return errors.New("the answer is not a pong")
 	}
 	return nil
-}
-
-// decodeServers reads the servers among the account's devices. Of other devices it reads provides only, so that no
-// change of their fields matters.
-func decodeServers(body []byte) ([]Server, error) {
-	var devices []json.RawMessage
-	if err := unmarshal(body, '[', &devices); err != nil {
-		return nil, err
-	}
-	var servers []Server
-	for _, device := range devices {
-		var kind struct {
-			Provides text `json:"provides"`
-		}
-		if err := unmarshal(device, '{', &kind); err != nil {
-			return nil, err
-		}
-		if !slices.ContainsFunc(strings.Split(string(kind.Provides), ","), isServer) {
-			continue
-		}
-		server, err := decodeServer(device)
-		if err != nil {
-			return nil, fmt.Errorf("a server in the list: %w", err)
-		}
-		servers = append(servers, server)
-	}
-	return servers, nil
-}
-
-func isServer(provides string) bool { return strings.TrimSpace(provides) == "server" }
-
-func decodeServer(body []byte) (Server, error) {
-	var wire struct {
-		Name             text   `json:"name"`
-		ClientIdentifier text   `json:"clientIdentifier"`
-		ProductVersion   text   `json:"productVersion"`
-		Owned            flag   `json:"owned"`
-		SourceTitle      text   `json:"sourceTitle"`
-		AccessToken      string `json:"accessToken"`
-		HTTPSRequired    flag   `json:"httpsRequired"`
-		Connections      []struct {
-			Address text   `json:"address"`
-			Port    number `json:"port"`
-			URI     text   `json:"uri"`
-			Local   flag   `json:"local"`
-			Relay   flag   `json:"relay"`
-		} `json:"connections"`
-	}
-	if err := unmarshal(body, '{', &wire); err != nil {
-		return Server{}, err
-	}
-	if id := string(wire.ClientIdentifier); id == "" || clip(id) != id || !isToken(id) || !isToken(wire.AccessToken) {
-		return Server{}, errors.New("its identifier or token is not usable")
-	}
-	server := Server{
-		Name:              clip(string(wire.Name)),
-		MachineIdentifier: string(wire.ClientIdentifier),
-		Version:           clip(string(wire.ProductVersion)),
-		Owned:             bool(wire.Owned),
-		AccessToken:       Sensitive(wire.AccessToken),
-		HTTPSRequired:     bool(wire.HTTPSRequired),
-	}
-	if !server.Owned {
-		server.Owner = clip(string(wire.SourceTitle))
-	}
-	for _, c := range wire.Connections {
-		server.Connections = append(server.Connections, Connection{
-			Address: string(c.Address),
-			Port:    int(c.Port),
-			URI:     string(c.URI),
-			Local:   bool(c.Local),
-			Relay:   bool(c.Relay),
-		})
-	}
-	return server, nil
 }
 
 // clip shortens a text that will be shown in a status, between two characters.

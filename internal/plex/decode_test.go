@@ -15,16 +15,6 @@ const (
 		"expiresIn":900,"createdAt":"2025-03-07T05:24:00Z","expiresAt":"2025-03-07T05:39:00Z","authToken":null,
 		"newRegistration":null}`
 	userBody = `{"id":1,"uuid":"u-1","username":"alice","title":"Alice","email":"a@example.com","country":null}`
-
-	serverBody = `{"name":"My Plex Server","product":"Plex Media Server","productVersion":"1.43.0.1234",
-		"clientIdentifier":"server-uuid","provides":"server","ownerId":null,"sourceTitle":null,"accessToken":"xXxXxxxx",
-		"owned":true,"presence":1,"httpsRequired":0,"publicAddressMatches":"1","connections":[
-		{"protocol":"https","address":"192.168.1.100","port":32400,
-		"uri":"https://192-168-1-100.abc.plex.direct:32400","local":true,"relay":false,"IPv6":0},
-		{"protocol":"https","address":"plex.example.com","port":"443","uri":"https://plex.example.com","local":"0",
-		"relay":null}]}`
-	playerBody = `{"name":"Phone","provides":"client,player,media-server-controller","accessToken":null,
-		"clientIdentifier":"phone","connections":[{"port":{"drifted":true}}]}`
 )
 
 func TestDecodePIN(t *testing.T) {
@@ -104,56 +94,6 @@ func TestDecodeAccount(t *testing.T) {
 		got, err := decodeAccount([]byte(body))
 		if got != want || (err != nil) != (want == Account{}) {
 			t.Errorf("%s: got %+v, %v, want %+v", body, got, err, want)
-		}
-	}
-}
-
-func TestDecodeServers(t *testing.T) {
-	t.Parallel()
-	got, err := decodeServers([]byte(`[` + playerBody + `,` + serverBody + `]`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []Server{{
-		Name: "My Plex Server", MachineIdentifier: "server-uuid", Version: "1.43.0.1234", Owned: true,
-		AccessToken: "xXxXxxxx",
-		Connections: []Connection{
-			{Address: "192.168.1.100", Port: 32400, URI: "https://192-168-1-100.abc.plex.direct:32400", Local: true},
-			{Address: "plex.example.com", Port: 443, URI: "https://plex.example.com"},
-		},
-	}}
-	if diff := cmp.Diff(want, got); diff != "" || got[0].AccessToken.Reveal() != "xXxXxxxx" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if got, err := decodeServers([]byte(` [] `)); err != nil || len(got) != 0 {
-		t.Errorf("an empty list: got %v, %v, want no servers", got, err)
-	}
-	// A list that cannot be read in full must not look like an account with fewer servers.
-	for _, body := range []string{
-		``, `null`, `{}`, `{"error":"x"}`, `<resources/>`, `[null]`, `["server"]`, `[` + serverBody,
-		`[{"provides":{}}]`, `[{"provides":"server"}]`, `[{"provides":"server","clientIdentifier":"a b"}]`,
-		`[{"provides":"server","clientIdentifier":"a","connections":{}}]`,
-		`[{"provides":"server","clientIdentifier":"a","connections":[{"port":"http"}]}]`,
-		`[{"provides":"server","clientIdentifier":"a","owned":"perhaps"}]`,
-		`[{"provides":"server","clientIdentifier":"a","accessToken":7}]`,
-	} {
-		if got, err := decodeServers([]byte(body)); err == nil {
-			t.Errorf("%s: got %+v, want an error", body, got)
-		}
-	}
-}
-
-func TestOnlyASharedServerHasAnOwner(t *testing.T) {
-	t.Parallel()
-	for body, want := range map[string]string{
-		`[{"provides":"server","clientIdentifier":"a","owned":false,"sourceTitle":"bob"}]`:  "bob",
-		`[{"provides":"server","clientIdentifier":"a","owned":"0","sourceTitle":"bob"}]`:    "bob",
-		`[{"provides":"server","clientIdentifier":"a","owned":false,"sourceTitle":null}]`:   "",
-		`[{"provides":"server","clientIdentifier":"a","owned":true,"sourceTitle":"alice"}]`: "",
-		`[{"provides":"server","clientIdentifier":"a","owned":true,"sourceTitle":null}]`:    "",
-	} {
-		if got, err := decodeServers([]byte(body)); err != nil || len(got) != 1 || got[0].Owner != want {
-			t.Errorf("%s: got %+v, %v, want the owner %q", body, got, err, want)
 		}
 	}
 }
@@ -260,22 +200,6 @@ func FuzzDecodeAccount(f *testing.F) {
 
 func FuzzDecodePong(f *testing.F) {
 	fuzz(f, func(_ *testing.T, body []byte) error { return decodePong(body) }, `{"pong":true}`, `{"pong":"1"}`)
-}
-
-func FuzzDecodeServers(f *testing.F) {
-	fuzz(f, func(t *testing.T, body []byte) error {
-		servers, err := decodeServers(body)
-		for _, s := range servers {
-			all := Preferences{Locations: []Location{Local, Remote, Relay}}
-			for _, c := range Candidates(s, all) {
-				if u, err := parseBase(c.URL); err != nil || u.String() != c.URL {
-					t.Errorf("got the unusable candidate %q of %+v", c.URL, s)
-				}
-			}
-		}
-		_, _ = SelectServer(servers, Selector{})
-		return err
-	}, `[`+serverBody+`]`, `[`+playerBody+`,`+serverBody+`]`)
 }
 
 func FuzzDecodeErrors(f *testing.F) {

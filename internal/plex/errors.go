@@ -19,9 +19,21 @@ var (
 	ErrTokenInvalid = errors.New("the token is no longer valid")
 	// ErrUnavailable proves nothing about the PIN or the token: retry later and discard nothing.
 	ErrUnavailable = errors.New("plex.tv is not responding as expected")
+	// ErrTokenRefused is an ErrUnavailable: plex.tv refused the token without calling it invalid.
+	ErrTokenRefused error = &unavailable{"plex.tv refused the token without calling it invalid"}
+	// ErrListTooLarge is an ErrUnavailable: the account has too many devices.
+	ErrListTooLarge error = &unavailable{"the list of devices is larger than 16 MiB"}
 	// ErrBadRequest means that plex.tv understood the request and rejects it: repeating it will not help.
 	ErrBadRequest = errors.New("plex.tv rejected the request")
 )
+
+// unavailable is an ErrUnavailable with a text of its own.
+type unavailable struct{ text string }
+
+func (e *unavailable) Error() string { return e.text }
+
+// Is makes it match ErrUnavailable.
+func (*unavailable) Is(target error) bool { return target == ErrUnavailable }
 
 // ThrottledError means that plex.tv limits requests from this address: HTTP 429, or the block of an address after too
 // many failed sign-ins (401 with code 1031). It proves nothing about the PIN or the token.
@@ -49,11 +61,13 @@ const (
 	ClassUnavailable        // ErrUnavailable, and every error that is not known
 	ClassBadRequest         // ErrBadRequest
 	ClassCanceled           // the caller's context was canceled
+	ClassTokenRefused       // ErrTokenRefused
 )
 
 // String returns the class as a metric label, for example "token_invalid".
 func (c Class) String() string {
-	return [...]string{"ok", "throttled", "token_invalid", "pin_gone", "unavailable", "bad_request", "canceled"}[c]
+	return [...]string{"ok", "throttled", "token_invalid", "pin_gone", "unavailable", "bad_request", "canceled",
+		"token_refused"}[c]
 }
 
 // Classify returns the class of a call's error; nil is ClassOK.
@@ -66,6 +80,8 @@ func Classify(err error) Class {
 		return ClassThrottled
 	case errors.Is(err, ErrTokenInvalid):
 		return ClassTokenInvalid
+	case errors.Is(err, ErrTokenRefused):
+		return ClassTokenRefused
 	case errors.Is(err, ErrPINGone):
 		return ClassPINGone
 	case errors.Is(err, ErrBadRequest):
@@ -111,6 +127,9 @@ const (
 	codeAddressBlocked = 1031
 )
 
+// statusTokenExpired is the status for an expired JWT. PlexLink uses none.
+const statusTokenExpired = 498
+
 // failure returns the error for an unsuccessful answer. A status that would make the caller give up a token or a PIN
 // counts only with plex.tv's own error body: the page of a proxy proves nothing.
 func (a answer) failure(polling, withToken bool) error {
@@ -121,11 +140,13 @@ func (a answer) failure(polling, withToken bool) error {
 	case withToken && status == http.StatusUnauthorized && api.has(codeTokenInvalid),
 		withToken && status == http.StatusUnprocessableEntity && api.says("Invalid token"):
 		return ErrTokenInvalid
+	case withToken && (status == http.StatusUnauthorized || status == http.StatusForbidden || status == statusTokenExpired):
+		return fmt.Errorf("%w: HTTP %d", ErrTokenRefused, status)
 	case polling && status == http.StatusNotFound && api.has(codePINNotFound):
 		return ErrPINGone
 	case status == http.StatusUnauthorized, polling && status == http.StatusNotFound, len(api) == 0:
 		return fmt.Errorf("%w: HTTP %d", ErrUnavailable, status)
-	case status == http.StatusRequestTimeout, status == 498 /* an expired JWT, and we use none */ :
+	case status == http.StatusRequestTimeout, status == statusTokenExpired:
 		return fmt.Errorf("%w: HTTP %d", ErrUnavailable, status)
 	case status >= 400 && status < 500:
 		return fmt.Errorf("%w: HTTP %d: %s", ErrBadRequest, status, a.clean(string(api[0].Message)))

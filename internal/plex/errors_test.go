@@ -33,13 +33,16 @@ func TestFailureByStatusAndCode(t *testing.T) {
 		"401/1001 XML":                {401, `<?xml version="1.0"?><errors><error code="1001" message="x" status="401"/></errors>`, token, ErrTokenInvalid},
 		"401/1001 code as string":     {401, `{"errors":[{"code":"1001","message":null}]}`, token, ErrTokenInvalid},
 		"401/1001 no token was sent":  {401, invalid, poll, ErrUnavailable},
-		"401 no body":                 {401, ``, token, ErrUnavailable},
-		"401 HTML":                    {401, html, token, ErrUnavailable},
-		"401 other code":              {401, `{"errors":[{"code":1099,"message":"?"}]}`, token, ErrUnavailable},
-		"401 truncated":               {401, invalid[:40], token, ErrUnavailable},
+		"401 no body":                 {401, ``, token, ErrTokenRefused},
+		"401 HTML":                    {401, html, token, ErrTokenRefused},
+		"401 other code":              {401, `{"errors":[{"code":1099,"message":"?"}]}`, token, ErrTokenRefused},
+		"401 truncated":               {401, invalid[:40], token, ErrTokenRefused},
 		"401/1031":                    {401, blocked, token, &ThrottledError{}},
 		"401/1031 and 1001":           {401, `{"errors":[{"code":1001},{"code":1031}]}`, token, &ThrottledError{}},
-		"403":                         {403, `{"error":"forbidden"}`, token, ErrBadRequest},
+		"403":                         {403, `{"error":"forbidden"}`, token, ErrTokenRefused},
+		"403 HTML":                    {403, html, token, ErrTokenRefused},
+		"403 no token was sent":       {403, `{"error":"forbidden"}`, poll, ErrBadRequest},
+		"403 HTML without a token":    {403, html, poll, ErrUnavailable},
 		"404/1020 on a poll":          {404, gone, poll, ErrPINGone},
 		"404/1020 elsewhere":          {404, gone, token, ErrBadRequest},
 		"404 HTML on a poll":          {404, html, poll, ErrUnavailable},
@@ -58,7 +61,10 @@ func TestFailureByStatusAndCode(t *testing.T) {
 		"422 other":                   {422, `{"errors":[{"message":"Signature"}]}`, token, ErrBadRequest},
 		"429":                         {429, `{"errors":[{"code":1003,"message":"x"}]}`, poll, &ThrottledError{}},
 		"429 HTML":                    {429, html, poll, &ThrottledError{}},
-		"498":                         {498, `{"error":"expired"}`, token, ErrUnavailable},
+		"498":                         {498, `{"error":"expired"}`, token, ErrTokenRefused},
+		"498 empty":                   {498, ``, token, ErrTokenRefused},
+		"498 no token was sent":       {498, `{"error":"expired"}`, poll, ErrUnavailable},
+		"407":                         {407, html, token, ErrUnavailable},
 		"500 with the code of a 401":  {500, invalid, token, ErrUnavailable},
 		"502 HTML":                    {502, html, token, ErrUnavailable},
 		"503 with the code of a poll": {503, gone, poll, ErrUnavailable},
@@ -74,6 +80,9 @@ func TestFailureByStatusAndCode(t *testing.T) {
 				}
 			} else if !errors.Is(err, tc.want) {
 				t.Errorf("got %v, want %v", err, tc.want)
+			}
+			if got, want := errors.Is(err, ErrTokenRefused), tc.want == ErrTokenRefused; got != want || got && !errors.Is(err, ErrUnavailable) {
+				t.Errorf("got %v, a refused token: %t; want %t, and unavailable too", err, got, want)
 			}
 			if strings.Contains(err.Error(), "<") {
 				t.Errorf("the error quotes a page: %v", err)
@@ -124,6 +133,8 @@ func TestClassify(t *testing.T) {
 		"canceled":                   {wrapped(context.Canceled), ClassCanceled, "canceled", 0},
 		"canceled by the transport":  {wrapped(fmt.Errorf("%w: %w", ErrUnavailable, context.Canceled)), ClassUnavailable, "unavailable", 0},
 		"out of time":                {wrapped(context.DeadlineExceeded), ClassUnavailable, "unavailable", 0},
+		"token refused":              {wrapped(ErrTokenRefused), ClassTokenRefused, "token_refused", 0},
+		"list too large":             {wrapped(ErrListTooLarge), ClassUnavailable, "unavailable", 0},
 		"unknown":                    {errors.New("unknown"), ClassUnavailable, "unavailable", 0},
 	} {
 		if got := Classify(tc.err); got != tc.want || got.String() != tc.label {

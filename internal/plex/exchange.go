@@ -11,7 +11,7 @@ import (
 	"unicode"
 )
 
-// maxBody is far larger than any usual answer of plex.tv: the list of 100 devices takes about 200 kB.
+// maxBody is far larger than any usual answer, except a list of devices.
 const maxBody = 1 << 20
 
 // requestKey is the key of a request's own context in the context of its dial.
@@ -25,9 +25,10 @@ type answer struct {
 	secrets []Sensitive // that were sent with the request
 }
 
-// exchange sends one request and reads its whole answer. It calls the RoundTripper directly: http.Client would follow
-// redirects and put the URL, which contains the PIN id, into its errors.
-func exchange(rt http.RoundTripper, req *http.Request, secrets ...Sensitive) (answer, error) {
+// exchange sends one request and reads its whole answer; read, if it is not nil, reads the body of a successful one. It
+// calls the RoundTripper directly: http.Client would follow redirects and put the URL, which contains the PIN id, into its
+// errors.
+func exchange(rt http.RoundTripper, req *http.Request, read func(io.Reader) error, secrets ...Sensitive) (answer, error) {
 	req.Header.Set("Accept", "application/json")
 	a := answer{secrets: secrets}
 	resp, err := rt.RoundTrip(req.WithContext(context.WithValue(req.Context(), requestKey{}, req.Context())))
@@ -36,6 +37,12 @@ func exchange(rt http.RoundTripper, req *http.Request, secrets ...Sensitive) (an
 	}
 	defer resp.Body.Close() //nolint:errcheck // nothing was written
 	a.status, a.header = resp.StatusCode, resp.Header
+	if read != nil && a.successful() {
+		if err := read(resp.Body); err != nil {
+			return a, fmt.Errorf("read the answer: %w", a.cleanError(err))
+		}
+		return a, nil
+	}
 	a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {
 		return a, fmt.Errorf("read the answer: %w", a.cleanError(err))
@@ -45,6 +52,8 @@ func exchange(rt http.RoundTripper, req *http.Request, secrets ...Sensitive) (an
 	}
 	return a, nil
 }
+
+func (a answer) successful() bool { return a.status >= 200 && a.status <= 299 }
 
 // time returns the sender's time, with which a date in Retry-After is compared: our own clock may be wrong.
 func (a answer) time() time.Time {

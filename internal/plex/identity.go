@@ -1,12 +1,15 @@
 package plex
 
 import (
+	"cmp"
 	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"net/http"
 )
+
+const libraryPath = "/library/sections"
 
 var (
 	errOther   = errors.New("it does not answer like this media server")
@@ -20,8 +23,8 @@ type identity struct {
 }
 
 // identify returns the identity of the server at the URL. It sends nothing that identifies the device: the server is not
-// proven yet.
-func (p *Prober) identify(ctx context.Context, d Device, base string) (identity, error) {
+// proven yet. Any other server than the one asked for is an error.
+func (p *Prober) identify(ctx context.Context, d Device, base, machineIdentifier string) (identity, error) {
 	a, err := p.ask(ctx, base, "/identity", d, "")
 	switch {
 	case err != nil:
@@ -31,7 +34,11 @@ func (p *Prober) identify(ctx context.Context, d Device, base string) (identity,
 	case a.status != http.StatusOK:
 		return identity{}, fmt.Errorf("HTTP %d", a.status)
 	}
-	return decodeIdentity(a.body)
+	id, err := decodeIdentity(a.body)
+	if err == nil && id.machineIdentifier != machineIdentifier {
+		err = errOther
+	}
+	return id, err
 }
 
 // checkToken returns nil if the server at the URL, whose identity must be known already, accepts the token.
@@ -39,7 +46,7 @@ func (p *Prober) checkToken(ctx context.Context, d Device, base string, token Se
 	if token == "" {
 		return fmt.Errorf("%w: plex.tv sent none for it", errRefused)
 	}
-	a, err := p.ask(ctx, base, "/library/sections", d, token)
+	a, err := p.ask(ctx, base, libraryPath, d, token)
 	switch {
 	case err != nil:
 		return err
@@ -51,13 +58,23 @@ func (p *Prober) checkToken(ctx context.Context, d Device, base string, token Se
 	return nil
 }
 
+// isOpen reports whether the server at the URL serves its library without a token.
+func (p *Prober) isOpen(ctx context.Context, d Device, base string) bool {
+	a, err := p.ask(ctx, base, libraryPath, d, "")
+	return err == nil && a.status == http.StatusOK
+}
+
 // ask sends one request to a media server. It describes the device only together with a token.
 func (p *Prober) ask(ctx context.Context, base, path string, d Device, token Sensitive) (answer, error) {
 	u, err := parseBase(base)
 	if err != nil {
 		return answer{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.requestTimeout())
+	timeout := cmp.Or(p.timeout, requestTimeout)
+	if token != "" {
+		timeout = cmp.Or(p.libraryTimeout, libraryTimeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String()+path, nil)
 	if err != nil {
@@ -68,7 +85,7 @@ func (p *Prober) ask(ctx context.Context, base, path string, d Device, token Sen
 		d.describe(req.Header)
 		req.Header.Set("X-Plex-Token", token.Reveal())
 	}
-	return exchange(p.transport(), req, d.ClientIdentifier, token)
+	return exchange(p.transport(), req, nil, d.ClientIdentifier, token)
 }
 
 // decodeIdentity reads the JSON or the XML form of /identity.

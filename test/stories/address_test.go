@@ -41,6 +41,10 @@ func TestAddressIsChosen(t *testing.T) {
 		return c
 	}
 	locations := func(l ...v1alpha1.Location) v1alpha1.ServerSpec { return v1alpha1.ServerSpec{Locations: l} }
+	withHTTP := func(spec v1alpha1.ServerSpec) v1alpha1.ServerSpec {
+		spec.Schemes = []v1alpha1.Scheme{"HTTPS", "HTTP"}
+		return spec
+	}
 	dead := func(n int) (list []plextest.Connection) {
 		for i := range n {
 			list = append(list, local(fmt.Sprintf("https://172-17-0-%d.dead.plex.direct:32400", i+1)))
@@ -52,17 +56,42 @@ func TestAddressIsChosen(t *testing.T) {
 		spec    v1alpha1.ServerSpec
 		reason  string // empty: Linked
 		want    string // the URL, or what the message contains
-		timeOut bool   // one time-out of an address that swallows packets is needed
+		timeOut int    // time-outs of addresses that swallow packets that are needed
 	}{
 		"15 dead and one live": {build: func(n neighbourhood) []plextest.Connection {
 			n.server("192.168.1.100:32400")
 			return append(dead(15), local("http://192.168.1.100:32400"))
-		}, want: "http://192.168.1.100:32400", timeOut: true},
+		}, want: "http://192.168.1.100:32400", timeOut: 1},
 		"16 dead at 32 addresses": {build: func(n neighbourhood) []plextest.Connection {
 			n.foreign("172.17.0.16:32400")
 			return dead(16)
-		}, reason: v1alpha1.ReasonServerUnreachable, timeOut: true,
+		}, reason: v1alpha1.ReasonServerUnreachable, timeOut: 1,
 			want: "Could not verify My Plex Server at any of its 32 addresses: http://172.17.0.16:32400 is another server; https://172-17-0-1.dead.plex.direct:32400 unreachable; "},
+		// Fault C3: the list was cut at 32.
+		"40 dead before the live one": {build: func(n neighbourhood) []plextest.Connection {
+			n.server("192.168.1.100:32400")
+			var list []plextest.Connection
+			for i := range 40 {
+				list = append(list, local(fmt.Sprintf("http://10.96.0.%d:32400", i+1)))
+			}
+			return append(list, local("http://192.168.1.100:32400"))
+		}, want: "http://192.168.1.100:32400", timeOut: 2},
+		// Fault C6: "the only address" although there was another.
+		"a bridge, and a remote address that is left out": {build: func(n neighbourhood) []plextest.Connection {
+			return []plextest.Connection{local("http://172.17.0.2:32400"), public("https://203.0.113.7:32400")}
+		}, reason: v1alpha1.ReasonServerUnreachable, timeOut: 1,
+			want: "at its only address: http://172.17.0.2:32400 unreachable; spec.server.locations (Cluster, Local) leaves out 1 more"},
+		// Fault C7: just "unreachable".
+		"http to a server that requires https": {build: func(n neighbourhood) []plextest.Connection {
+			n.w.server.Update(func(s *plextest.Server) { s.HTTPSRequired = true })
+			n.w.network.Hosts["plex.lan"] = "192.168.1.100"
+			return []plextest.Connection{local("https://192-168-1-100.0123.plex.direct:32400")}
+		}, spec: v1alpha1.ServerSpec{URL: "http://plex.lan:32400"}, reason: v1alpha1.ReasonServerUnreachable, timeOut: 1,
+			want: "http://plex.lan:32400 unreachable; it requires secure connections: set an https URL"},
+		"a private literal that plex.tv does not call local": {build: func(n neighbourhood) []plextest.Connection {
+			n.server("192.168.1.100:32400")
+			return []plextest.Connection{public("http://192.168.1.100:32400")}
+		}, want: "http://192.168.1.100:32400"},
 		"a foreign machine at a local address": {build: func(n neighbourhood) []plextest.Connection {
 			n.foreign("10.42.0.1:32400")
 			n.server("192.168.1.100:32400")
@@ -85,16 +114,21 @@ func TestAddressIsChosen(t *testing.T) {
 		"relay only, not allowed": {build: func(n neighbourhood) []plextest.Connection {
 			n.server("203.0.113.9:8443")
 			return []plextest.Connection{relay("http://203.0.113.9:8443")}
-		}, reason: v1alpha1.ReasonServerUnreachable, want: "No advertised address of My Plex Server matches spec.server.locations (Local) and schemes; change them"},
+		}, reason: v1alpha1.ReasonServerUnreachable, want: "No advertised address of My Plex Server matches spec.server.locations (Cluster, Local) and schemes; change them, or set spec.server.url; spec.server.locations (Cluster, Local) leaves out 1 more"},
 		"relay only, allowed": {build: func(n neighbourhood) []plextest.Connection {
 			n.server("203.0.113.9:8443")
 			return []plextest.Connection{relay("http://203.0.113.9:8443")}
-		}, spec: locations("Local", "Remote", "Relay"), want: "http://203.0.113.9:8443"},
+		}, spec: withHTTP(locations("Local", "Remote", "Relay")), want: "http://203.0.113.9:8443"},
+		"http over the internet only where it is asked for": {build: func(n neighbourhood) []plextest.Connection {
+			n.server("203.0.113.7:32400")
+			return []plextest.Connection{public("http://203.0.113.7:32400")}
+		}, spec: locations("Local", "Remote"), reason: v1alpha1.ReasonServerUnreachable,
+			want: "spec.server.schemes (HTTPS, and HTTP only in private networks) leaves out 1 more"},
 		"remote first": {build: func(n neighbourhood) []plextest.Connection {
 			n.server("203.0.113.7:32400")
 			n.server("192.168.1.100:32400")
 			return []plextest.Connection{local("http://192.168.1.100:32400"), public("http://203.0.113.7:32400")}
-		}, spec: locations("Remote", "Local"), want: "http://203.0.113.7:32400"},
+		}, spec: withHTTP(locations("Remote", "Local")), want: "http://203.0.113.7:32400"},
 		"http first": {build: func(n neighbourhood) []plextest.Connection {
 			name := n.w.server.DirectName("192.168.1.100")
 			n.server("192.168.1.100:32400")
@@ -125,7 +159,7 @@ func TestAddressIsChosen(t *testing.T) {
 			n.server("192.168.1.100:32400")
 			n.w.sim.Fault(plextest.Fault{Endpoint: plextest.Sections, Status: http.StatusUnauthorized, Times: -1})
 			return []plextest.Connection{local("http://192.168.1.100:32400"), local("http://172.17.0.1:32400")}
-		}, reason: v1alpha1.ReasonTokenRejected, timeOut: true,
+		}, reason: v1alpha1.ReasonTokenRejected, timeOut: 1,
 			want: "My Plex Server does not accept the token: http://192.168.1.100:32400 refused the token; http://172.17.0.1:32400 unreachable"},
 		"no address at all": {build: func(neighbourhood) []plextest.Connection { return nil },
 			reason: v1alpha1.ReasonServerUnreachable, want: "No advertised address of My Plex Server matches"},
@@ -160,9 +194,7 @@ func TestAddressIsChosen(t *testing.T) {
 			took := time.Since(start)
 			t.Logf("%5s  %s", took.Round(10*time.Millisecond), message(link))
 			limit := 5 * time.Second // On a busy machine; a poll of the PIN is in it.
-			if c.timeOut {
-				limit += 3 * time.Second
-			}
+			limit += time.Duration(c.timeOut) * 3 * time.Second
 			if took > limit {
 				t.Errorf("it took %s", took)
 			}

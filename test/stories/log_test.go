@@ -21,7 +21,7 @@ func TestLogTellsTheStoryOfALink(t *testing.T) {
 	w.settled("kometa")
 
 	w.refresh("kometa") // Nothing has changed.
-	delete(w.network.Listeners, "192.168.1.100:32400")
+	w.network.Update(func() { delete(w.network.Listeners, "192.168.1.100:32400") })
 	w.server.SetConnections(plextest.LocalConnection("http://192.168.1.101:32400"))
 	w.refresh("kometa")
 	w.reaches("kometa", v1alpha1.ReasonLinked)

@@ -81,10 +81,14 @@ type operator struct {
 func (w *world) startOperator(change ...func(*operator)) *operator {
 	w.Helper()
 	o := &operator{w: w, stopped: make(chan struct{}), died: make(chan struct{}), metrics: prometheus.NewPedanticRegistry()}
-	o.reconciler = &controller.Reconciler{QPS: 5, Burst: 10, Workers: 20, Version: "test", Clock: w.clock, Metrics: o.metrics}
+	o.reconciler = &controller.Reconciler{
+		QPS: 5, Burst: 10, Workers: 20, Version: "test", Clock: w.clock, Metrics: o.metrics,
+		ClusterDomain: "cluster.local", ServerCheckInterval: time.Minute,
+	}
 	for _, c := range change {
 		c(o)
 	}
+	o.reconciler.Namespaces = append(o.namespaces, w.namespace)
 	restConfig := rest.CopyConfig(operatorConfig)
 	restConfig.Wrap(o.watchRequests)
 	if o.apiServer != "" {
@@ -94,7 +98,7 @@ func (w *world) startOperator(change ...func(*operator)) *operator {
 	o.manager, err = ctrl.NewManager(restConfig, ctrl.Options{
 		Scheme:  testScheme,
 		Logger:  w.logger(),
-		Cache:   controller.CacheOptions(append(o.namespaces, w.namespace)),
+		Cache:   controller.CacheOptions(o.reconciler.Namespaces),
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{
 			ReconciliationTimeout: time.Minute, EnableWarmup: new(true), SkipNameValidation: new(true),

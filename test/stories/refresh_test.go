@@ -57,7 +57,7 @@ func TestMovedServerIsFoundAndTheURLIsStickyOtherwise(t *testing.T) {
 		t.Errorf("the URL changed to %s although the old one works", got)
 	}
 
-	delete(w.network.Listeners, "192.168.1.101:32400")
+	w.network.Update(func() { delete(w.network.Listeners, "192.168.1.101:32400") })
 	w.advance(70 * time.Minute)
 	w.eventually("the new address", func() error {
 		if got := string(w.secret("kometa").Data["PLEX_URL"]); got != "http://192.168.1.100:32400" {

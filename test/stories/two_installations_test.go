@@ -21,7 +21,7 @@ exec "$@"`
 	return []string{"unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", script, namespace}
 }
 
-// mayElect gives the operator the rights of config/rbac/leader_election_role.yaml for Leases of these names.
+// mayElect gives the operator the rights that the chart gives several replicas, for Leases of these names.
 func (w *world) mayElect(names ...string) {
 	w.Helper()
 	meta := metav1.ObjectMeta{Name: "leader-election", Namespace: w.namespace}

@@ -53,7 +53,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	w := &world{
-		TB: t, namespace: namespace.Name, clock: &movingClock{}, logs: &syncBuffer{}, network: &plextest.Network{},
+		TB: t, namespace: namespace.Name, clock: &movingClock{}, logs: &syncBuffer{}, network: &plextest.Network{Listeners: map[string]string{}, Hosts: map[string]string{}},
 		waived: map[check]bool{}, left: map[string]bool{}, ignored: map[string]bool{},
 	}
 	w.sim = plextest.New(plextest.Options{Clock: w.clock})

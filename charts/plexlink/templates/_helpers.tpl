@@ -78,6 +78,11 @@ env:
   valueFrom:
     resourceFieldRef:
       resource: limits.memory
+# Addresses beside the Pod's own end with their Pods, too.
+- name: POD_IPS
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIPs
 resources:
 {{- toYaml .Values.resources | nindent 2 }}
 {{- end -}}

@@ -1,0 +1,50 @@
+package stories
+
+import (
+	"net/url"
+	"testing"
+	"time"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/plex/plextest"
+)
+
+// A node is cut off, so Kubernetes starts a second manager. What the second one has linked is not undone by the first one,
+// which saw the PIN expire, when the node is back.
+func TestTokenOfASecondManagerOutlastsTheReturnOfTheFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	apiServer, host := newAPIServerWire(w)
+	address, err := url.Parse(w.sim.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plexTV := newWire(w, address.Host)
+	managerUnder(w, throughWire(host), "--plex-url=http://"+plexTV.Addr().String())().awaitWork()
+	w.create("kometa")
+	code := w.awaitsPIN("kometa").Status.PIN.Code
+	apiServer.cut()
+	plexTV.cut()
+	managerBinary(w)().awaitWork()
+	if err := w.sim.Link(code, w.alice); err != nil {
+		t.Fatal(err)
+	}
+	w.reaches("kometa", v1alpha1.ReasonLinked)
+	token := w.accountToken("kometa")
+	w.clock.advance(11 * time.Second) // plex.tv forgets the PIN.
+	w.sim.ResetRequests()
+	plexTV.mend()
+	w.eventually("the first manager's poll of the expired PIN", func() error {
+		for _, r := range w.sim.Requests() {
+			if r.Endpoint == plextest.CheckPIN {
+				return nil
+			}
+		}
+		return errNotYet
+	})
+	apiServer.mend()
+	time.Sleep(15 * time.Second) // Watches back off for so long; it is the story.
+	if link := w.link("kometa"); w.accountToken("kometa") != token || link.Status.PIN != nil {
+		t.Errorf("got %q, want the token that the second manager stored", message(link))
+	}
+}
