@@ -3,7 +3,6 @@ package install
 import (
 	"maps"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,41 +49,17 @@ func TestChartAndKustomizeInstallTheSame(t *testing.T) {
 	}
 }
 
-// normalised removes what differs by design: Helm's own labels, the annotation that keeps the CRD, and the name of the
-// Lease, which is that of the release in the chart and the manager's default otherwise.
+// normalised removes what differs by design: Helm's own labels, and the annotation that keeps the CRD.
 func normalised(objects []*unstructured.Unstructured) map[string]any {
 	byName := map[string]any{}
 	for _, o := range objects {
 		withoutLabels(o.Object)
-		withoutLease(o)
 		if o.GetKind() == "CustomResourceDefinition" {
 			unstructured.RemoveNestedField(o.Object, "metadata", "annotations", "helm.sh/resource-policy")
 		}
 		byName[key(o)] = o.Object
 	}
 	return byName
-}
-
-// withoutLease removes the name of the Lease from the manager's arguments and the Role for it.
-func withoutLease(o *unstructured.Unstructured) {
-	switch o.GetName() {
-	case "plexlink-controller-manager":
-		containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
-		for _, container := range containers {
-			args, _, _ := unstructured.NestedStringSlice(container.(map[string]any), "args")
-			args = slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--leader-election-id=") })
-			_ = unstructured.SetNestedStringSlice(container.(map[string]any), args, "args")
-		}
-		if containers != nil {
-			_ = unstructured.SetNestedSlice(o.Object, containers, "spec", "template", "spec", "containers")
-		}
-	case "plexlink-leader-election-role":
-		rules, _, _ := unstructured.NestedSlice(o.Object, "rules")
-		for _, rule := range rules {
-			delete(rule.(map[string]any), "resourceNames")
-		}
-		_ = unstructured.SetNestedSlice(o.Object, rules, "rules")
-	}
 }
 
 // withoutLabels removes Helm's own labels from an object, its selectors and its templates.

@@ -78,7 +78,7 @@ var options = []struct {
 	},
 	{"fullnameOverride: links", []string{"name: links-controller-manager"}},
 	{
-		"leaderElection: {leaseDuration: 1m, renewDeadline: 40s, retryPeriod: 1.5s}",
+		"{replicaCount: 2, leaderElection: {leaseDuration: 1m, renewDeadline: 40s, retryPeriod: 1.5s}}",
 		[]string{"--leader-election-lease-duration=1m", "--leader-election-renew-deadline=40s", "--leader-election-retry-period=1.5s"},
 	},
 	{"watchNamespaces: [media, home]", []string{"--watch-namespaces=media,home"}},
@@ -89,6 +89,9 @@ var options = []struct {
 		[]string{"--plex-url=http://plex.test:8080", "--plex-qps=0.5", "--plex-burst=3"},
 	},
 	{"denyServerCIDRs: [10.0.0.0/24, 'fe80::/10']", []string{"--deny-server-cidrs=10.0.0.0/24,fe80::/10"}},
+	{"serviceDiscovery: {enabled: false}", nil},
+	{"clusterDomain: home.example.com", []string{"--cluster-domain=home.example.com"}},
+	{"serverCheckInterval: 5m", []string{"--server-check-interval=5m"}},
 	{"logLevel: debug", []string{"--zap-log-level=debug"}},
 	{"logLevel: 5", []string{"--zap-log-level=5"}},
 	{"resources: {requests: {cpu: 1}, limits: {cpu: '2', memory: 1Gi}}", []string{"memory: 1Gi"}},
@@ -180,6 +183,8 @@ func TestSchemaRefusesWrongValues(t *testing.T) {
 		"plex: {qps: 50}":                                "at '/plex/qps': maximum: got 50, want 10",
 		"plex: {url: plex.tv}":                           "at '/plex/url': 'plex.tv' does not match pattern",
 		"denyServerCIDRs: [10.0.0.1]":                    "at '/denyServerCIDRs/0': '10.0.0.1' does not match pattern",
+		"clusterDomain: .local":                          "at '/clusterDomain': '.local' does not match pattern",
+		"serverCheckInterval: 60":                        "at '/serverCheckInterval': got number, want string",
 		"logLevel: trace":                                "at '/logLevel'",
 		"logLevel: 9":                                    "at '/logLevel': maximum: got 9, want 7",
 		"leaderElection: {leaseDuration: 15}":            "at '/leaderElection/leaseDuration': got number, want string",
@@ -222,13 +227,18 @@ func TestWithNamespacesNoRightReachesBeyondThem(t *testing.T) {
 // Two releases in one namespace that shared a Lease would serve only the namespaces of one of them.
 func TestLeaseHasTheNameOfTheRelease(t *testing.T) {
 	t.Parallel()
-	for values, want := range map[string]string{"": "plexlink", "fullnameOverride: links": "links"} {
+	for values, want := range map[string]string{
+		"replicaCount: 2": "plexlink", "{replicaCount: 2, fullnameOverride: links}": "links",
+	} {
 		objects := chartObjects(t, values)
 		text, err := yaml.Marshal(only(t, objects, "Deployment").Object)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if arg := "--leader-election-id=" + want + "\n"; !strings.Contains(string(text), arg) {
+			t.Errorf("%q: the manager has no argument %s", values, arg)
+		}
+		if arg := "- --leader-elect\n"; !strings.Contains(string(text), arg) {
 			t.Errorf("%q: the manager has no argument %s", values, arg)
 		}
 		role := only(t, objects, "Role")
