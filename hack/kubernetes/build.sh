@@ -52,6 +52,10 @@ describe() { # PROGRAM
 		flags+=(-ldflags "-s -w")
 		if [ "$1" = host-local ]; then package+=/plugins/ipam/$1; else package+=/plugins/main/$1; fi
 		;;
+	coredns)
+		folder=node package=./coredns version=$(pinned github.com/coredns/coredns node)
+		flags+=(-ldflags "-s -w")
+		;;
 	pause)
 		folder=../.. package=./hack/node/pause version=1
 		flags+=(-ldflags "-s -w")
@@ -67,7 +71,7 @@ wanted() { # PROGRAM…: those not yet there in the pinned version
 	local program package version flags folder cgo
 	for program; do
 		describe "$program"
-		[ "$(cat "$bin/.$program.version" 2>/dev/null)" = "$version" ] || echo "$program"
+		[ -x "$bin/$program" ] && [ "$(cat "$bin/.$program.version" 2>/dev/null)" = "$version" ] || echo "$program"
 	done
 }
 

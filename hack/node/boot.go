@@ -61,6 +61,7 @@ func boot(dir string, command []string) error {
 		{"starting the controllers and the scheduler", n.controllers},
 		{"starting containerd", n.runtime},
 		{"starting kubelet and kube-proxy", n.kubelet},
+		{"starting CoreDNS", n.dns},
 		{"waiting until the node is ready", n.ready},
 	} {
 		fmt.Printf("node: %5.1f s  %s …\n", time.Since(began).Seconds(), step.what)
@@ -102,10 +103,11 @@ func (n *node) run(ctx context.Context, command []string) error {
 	return err
 }
 
-// ready waits for the node, and for what the controllers give a namespace before Pods can be made in it.
+// ready waits for the node and its DNS, and for what the controllers give a namespace before Pods can be made in it.
 func (n *node) ready(ctx context.Context) error {
 	return errors.Join(
 		n.until(ctx, "kubectl", "wait", "--for=condition=Ready", "--timeout=60s", "node/"+name),
+		n.until(ctx, "kubectl", "get", "--server=http://127.0.0.1:8181", "--raw=/ready"),
 		n.until(ctx, "kubectl", "get", "serviceaccount", "--namespace=default", "default"),
 	)
 }

@@ -22,7 +22,7 @@ import (
 // programs are what must be in bin/k8s.
 var programs = []string{
 	"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet", "kube-proxy",
-	"containerd", "containerd-shim-runc-v2", "ctr", "runc", "bridge", "host-local", "loopback", "pause",
+	"containerd", "containerd-shim-runc-v2", "ctr", "runc", "bridge", "host-local", "loopback", "coredns", "pause",
 }
 
 // inside is the variable that holds the folder of the node, for the second process, in the namespaces.

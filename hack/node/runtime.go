@@ -58,8 +58,8 @@ cgroupRoot: /%[2]s
 failCgroupV1: false
 failSwapOn: false
 oomScoreAdj: 0
-clusterDNS: [10.96.0.10]
-clusterDomain: cluster.local
+clusterDNS: [` + clusterDNS + `]
+clusterDomain: ` + clusterDomain + `
 resolvConf: %[1]s/resolv.conf
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, imagefs.available: 1%%}
 imageGCHighThresholdPercent: 100

@@ -8,8 +8,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plexlink.dev/operator/api/v1alpha1"
 )
@@ -40,6 +43,11 @@ func operatorRunsAsRestricted(t *testing.T) {
 	if pods := managers(t); len(pods) != 1 {
 		t.Errorf("%d operator Pods, not 1", len(pods))
 	}
+	// A single one has no Lease, so that it outlives an API server that is away.
+	err := cluster.Get(t.Context(), client.ObjectKey{Namespace: system, Name: release}, &coordinationv1.Lease{})
+	if !apierrors.IsNotFound(err) {
+		t.Errorf("the operator has a Lease: %v", err)
+	}
 }
 
 func mediaAppsWait(t *testing.T) {
@@ -56,12 +64,13 @@ func mediaAppsWait(t *testing.T) {
 
 	before := managers(t)[0].Name
 	do(t, "kubectl", "delete", "pod", "-n", system, before, "--wait=false")
-	eventually(t, "another operator Pod leads", func() error {
-		if now := leader(t); now == "" || now == before {
-			return fmt.Errorf("the leader is %q", now)
+	eventually(t, "another operator Pod runs", func() error {
+		if pods := managers(t); len(pods) != 1 || pods[0].Name == before {
+			return fmt.Errorf("%d Pods besides %s", len(pods), before)
 		}
 		return nil
 	})
+	isReady(t, system, managers(t)[0].Name)
 	if again := pinOf(t, "media", "kometa"); again != pin {
 		t.Errorf("the PIN was %s and is %s after the operator was deleted", pin, again)
 	}

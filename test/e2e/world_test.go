@@ -105,12 +105,16 @@ func managers(t *testing.T) []corev1.Pod {
 	return alive
 }
 
-// leader is the Pod that holds the lease; empty while none does.
+// leader is the Pod that holds the Lease; empty while none does.
 func leader(t *testing.T) string {
 	t.Helper()
-	lease := get(t, system, release, &coordinationv1.Lease{})
-	if lease.Spec.HolderIdentity == nil {
+	var lease coordinationv1.Lease
+	err := cluster.Get(t.Context(), client.ObjectKey{Namespace: system, Name: release}, &lease)
+	switch {
+	case apierrors.IsNotFound(err) || err == nil && lease.Spec.HolderIdentity == nil:
 		return ""
+	case err != nil:
+		t.Fatal(err)
 	}
 	pod, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_") // behind it is a random part
 	return pod

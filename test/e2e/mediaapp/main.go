@@ -1,10 +1,12 @@
 // mediaapp is a media app in small: it calls the Plex Media Server whose address and token its Pod was given, in the
-// environment or as files, and serves on :8080 whether that works.
+// environment or as files, and serves on :8080 whether that works. "mediaapp lookup NAME" prints the addresses of a name
+// instead, as the Pod it runs in resolves it.
 package main
 
 import (
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +18,14 @@ import (
 const folder = "/plex"
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == "lookup" {
+		addresses, err := net.LookupHost(os.Args[2])
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(strings.Join(addresses, "\n"))
+		return
+	}
 	client := &http.Client{Timeout: 5 * time.Second}
 	log.Fatal(http.ListenAndServe(":8080", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := call(r, client); err != nil {
