@@ -25,27 +25,27 @@ var (
 	errForbidden = apierrors.NewForbidden(schema.GroupResource{Group: discoveryv1.GroupName, Resource: "endpointslices"}, "", nil)
 )
 
-// log holds the lines that were logged.
-var log struct {
+// written holds the lines that were logged.
+var written struct {
 	sync.Mutex
 	lines []string
 }
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(funcr.New(func(_, line string) {
-		log.Lock()
-		defer log.Unlock()
-		log.lines = append(log.lines, line)
+		written.Lock()
+		defer written.Unlock()
+		written.lines = append(written.lines, line)
 	}, funcr.Options{}))
 	os.Exit(m.Run())
 }
 
 // logged returns how many lines of the log name the namespace alone.
 func logged(namespace string) int {
-	log.Lock()
-	defer log.Unlock()
+	written.Lock()
+	defer written.Unlock()
 	n := 0
-	for _, line := range log.lines {
+	for _, line := range written.lines {
 		if strings.Contains(line, `no permission to list EndpointSlices" "namespaces"=["`+namespace+`"]`) {
 			n++
 		}

@@ -254,19 +254,50 @@ func TestLeaseHasTheNameOfTheRelease(t *testing.T) {
 	}
 }
 
-func TestManagerKnowsItsMemoryLimit(t *testing.T) {
+func TestManagerKnowsItsMemoryLimitAndItsAddresses(t *testing.T) {
 	t.Parallel()
 	for _, o := range []*unstructured.Unstructured{
 		only(t, chartObjects(t, ""), "Deployment"), only(t, kustomizeObjects(t), "Deployment"),
 	} {
 		containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
 		env, _, _ := unstructured.NestedSlice(containers[0].(map[string]any), "env")
-		want := []any{map[string]any{
-			"name": "GOMEMLIMIT", "valueFrom": map[string]any{"resourceFieldRef": map[string]any{"resource": "limits.memory"}},
-		}}
+		want := []any{
+			map[string]any{"name": "GOMEMLIMIT", "valueFrom": map[string]any{"resourceFieldRef": map[string]any{"resource": "limits.memory"}}},
+			map[string]any{"name": "POD_IPS", "valueFrom": map[string]any{"fieldRef": map[string]any{"fieldPath": "status.podIPs"}}},
+		}
 		if diff := cmp.Diff(want, env); diff != "" {
 			t.Errorf("%s has another environment (-want +got):\n%s", key(o), diff)
 		}
+	}
+}
+
+func TestServiceDiscoveryTakesTwoPermissions(t *testing.T) {
+	t.Parallel()
+	permitted := func(values string) map[string]bool {
+		resources := map[string]bool{}
+		for _, o := range chartObjects(t, values) {
+			if o.GetName() != "plexlink-manager-role" || o.GetKind() != "ClusterRole" {
+				continue
+			}
+			rules, _, _ := unstructured.NestedSlice(o.Object, "rules")
+			for _, rule := range rules {
+				names, _, _ := unstructured.NestedStringSlice(rule.(map[string]any), "resources")
+				for _, name := range names {
+					resources[name] = true
+				}
+			}
+		}
+		return resources
+	}
+	with, without := permitted(""), permitted("serviceDiscovery: {enabled: false}")
+	for _, name := range []string{"endpointslices", "services"} {
+		if !with[name] || without[name] {
+			t.Errorf("got a permission for %s %t with, %t without serviceDiscovery, want it with only", name, with[name], without[name])
+		}
+		delete(with, name)
+	}
+	if diff := cmp.Diff(with, without); diff != "" {
+		t.Errorf("the other permissions differ (-with +without):\n%s", diff)
 	}
 }
 

@@ -65,13 +65,15 @@ func TestLocalAddressesOfASharedServerAreExplained(t *testing.T) {
 	w.create("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Server.Name = "Bob's" })
 	w.enterPIN("kometa")
 	link := w.reaches("kometa", v1alpha1.ReasonServerUnreachable)
-	const want = "Could not verify Bob's at its only address: http://192.168.1.10:32400 is another server; the server is shared, " +
-		"so its local addresses are in its owner's network; add Remote to spec.server.locations"
+	const want = "Could not verify Bob's at its only address: http://192.168.1.10:32400 is another server; " +
+		"spec.server.locations (Cluster, Local) leaves out 1 more; the server is shared, so its local addresses are in its owner's network; add Remote to spec.server.locations"
 	if message(link) != want {
 		t.Errorf("the message is %q, want %q", message(link), want)
 	}
 
-	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Server.Locations = []v1alpha1.Location{"Local", "Remote"} })
+	w.change("kometa", func(l *v1alpha1.PlexLink) {
+		l.Spec.Server.Locations, l.Spec.Server.Schemes = []v1alpha1.Location{"Local", "Remote"}, []v1alpha1.Scheme{"HTTPS", "HTTP"}
+	})
 	link = w.reaches("kometa", v1alpha1.ReasonLinked)
 	if got := string(w.secret("kometa").Data["PLEX_URL"]); got != "http://203.0.113.7:32400" || link.Status.Server.Location != "Remote" {
 		t.Errorf("PLEX_URL is %s, the server %+v", got, link.Status.Server)
