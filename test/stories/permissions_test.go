@@ -65,6 +65,8 @@ func TestEveryPermissionIsUsed(t *testing.T) {
 	}
 
 	w := newWorld(t)
+	w.plexPod("10.42.0.5", "plex")
+	w.service("plex", 32400, "10.42.0.5")
 	var mu sync.Mutex
 	var used []string
 	w.startOperator(func(o *operator) {
