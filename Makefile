@@ -75,6 +75,7 @@ vet: ## Run go vet over every Go module of the repository.
 	go vet ./...
 	cd hack/tools && go vet ./...
 	cd hack/kubernetes && CGO_ENABLED=0 go vet -trimpath ./...
+	cd hack/kubernetes/node && CGO_ENABLED=0 go vet -trimpath ./...
 
 .PHONY: lint
 lint: vet bin/golangci-lint bin/actionlint ## Run the linters of .golangci.yml, go vet, and actionlint on the workflows.
@@ -105,7 +106,7 @@ test: control-plane ## Run all tests, with the race detector, on a real kube-api
 .PHONY: node-programs
 node-programs: control-plane ## Put what else a node needs (kubelet, containerd, runc, …) into bin/k8s.
 	@hack/kubernetes/build.sh kubelet kube-scheduler kube-proxy containerd containerd-shim-runc-v2 ctr runc \
-		bridge host-local loopback pause
+		bridge host-local loopback coredns pause
 	go build -o bin/node ./hack/node
 
 .PHONY: node
@@ -117,7 +118,8 @@ e2e: bin/helm ## Tell the stories of the chart on the kind cluster of KUBECONFIG
 	@test/e2e/run.sh
 
 .PHONY: footprint
-footprint: control-plane build ## Measure the memory and the CPU that the manager needs when nothing happens.
+footprint: ARCHS = $(shell go env GOARCH)
+footprint: control-plane image ## Measure the memory and the CPU that the released manager needs; fail above the limits.
 	go test -tags footprint -run Footprint -count 1 -timeout 60m -v ./test/footprint
 
 .PHONY: test-kill
@@ -162,6 +164,16 @@ image: ## Write bin/image/plexlink-ARCH.tar, for docker load or ctr import; ARCH
 		go run ./hack/image -binary bin/image/$$arch/manager -arch $$arch -tag $(IMG) -out bin/image/plexlink-$$arch.tar \
 			-version $(VERSION) -revision $$(git rev-parse HEAD) -created $$(git log -1 --format=%ct); \
 	done
+
+PLUGIN_PLATFORMS ?= linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64 windows-arm64
+
+.PHONY: plugin
+plugin: ## Build the kubectl plugin for all platforms into bin/plugin, and pack it for krew into dist.
+	@set -e; rm -rf bin/plugin; mkdir -p dist; for platform in $(PLUGIN_PLATFORMS); do \
+		CGO_ENABLED=0 GOOS=$${platform%-*} GOARCH=$${platform#*-} go build -trimpath -buildvcs=false -ldflags '-s -w $(LDFLAGS)' \
+			-o bin/plugin/$$platform/ ./cmd/kubectl-plexlink; \
+	done
+	go run ./hack/krew -version $(VERSION) -in bin/plugin -out dist
 
 .PHONY: sbom
 sbom: bin/cyclonedx-gomod ## Write bin/image/plexlink.cdx.json, the software bill of materials (CycloneDX).

@@ -69,7 +69,7 @@ func TestBadStatusIsRefused(t *testing.T) {
 		servers(many...):                   "must have at most 100 items",
 		servers("a", "b", "a"):             "Duplicate value",
 		`{"servers": [{"name": "Attic"}]}`: "status.servers[0].machineIdentifier: Required value",
-		`{"server": {"location": "Moon"}}`: `supported values: "Local", "Remote", "Relay"`,
+		`{"server": {"location": "Moon"}}`: `supported values: "Cluster", "Local", "Remote", "Relay"`,
 		`{"lastHandledLinkRequest": "` + strings.Repeat("x", 257) + `"}`:    "may not be more than 256 bytes",
 		`{"lastHandledRefreshRequest": "` + strings.Repeat("x", 257) + `"}`: "may not be more than 256 bytes",
 		`{"pin": {"code": "ABCD"}}`:                                         "status.pin.expirationTime: Required value",

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"plexlink.dev/operator/api/v1alpha1"
+)
+
+// kubeconfigFor writes a kubeconfig for an API server.
+func kubeconfigFor(t *testing.T, server string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	text := fmt.Sprintf("{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}], "+
+		"clusters: [{name: c, cluster: {server: %q}}]}", server)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestStatusScreens(t *testing.T) {
+	t.Parallel()
+	other := awaiting(linkURL)
+	other.Name = "tautulli"
+	for name, show := range map[string]func(*plugin) error{
+		"status":     func(p *plugin) error { return p.statusTable([]v1alpha1.PlexLink{*linked(), *other}, false) },
+		"status-all": func(p *plugin) error { return p.statusTable([]v1alpha1.PlexLink{*linked(), *unreachable()}, true) },
+		"status-one": func(p *plugin) error { return p.showStatus(linked(), now) },
+		"status-pin": func(p *plugin) error { return p.showStatus(awaiting(linkURL), now) },
+	} {
+		var out strings.Builder
+		if err := show(&plugin{out: &out}); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, out.String())
+	}
+}
+
+func TestErrorsTellWhatToDo(t *testing.T) {
+	t.Parallel()
+	noPlexLinks := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(noPlexLinks.Close)
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no CRD":          {[]string{"status"}, "helm install plexlink"},
+		"no CRD, link":    {[]string{"link", "kometa"}, "helm install plexlink"},
+		"no name":         {[]string{"doctor"}, "give the name of one PlexLink"},
+		"unknown recipe":  {[]string{"link", "x", "--recipe", "nosuch"}, "there are: autopulse, autoscan"},
+		"unknown dry run": {[]string{"link", "x", "--dry-run=server"}, "--dry-run must be none or client"},
+		"unknown format":  {[]string{"status", "-o", "wide"}, "-o must be json or yaml"},
+		"name and all":    {[]string{"status", "-A", "kometa"}, "leave out kometa"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out, errOut strings.Builder
+			code := run(t.Context(), append(c.args, "--kubeconfig", kubeconfigFor(t, noPlexLinks.URL)), &out, &errOut)
+			if code != exitError || !strings.Contains(errOut.String(), c.want) {
+				t.Errorf("exit code %d, want %d; error without %q:\n%s%s", code, exitError, c.want, out.String(), errOut.String())
+			}
+		})
+	}
+}
+
+func TestDryRunPrintsTheRecipeUnderTheName(t *testing.T) {
+	t.Parallel()
+	want := `apiVersion: plexlink.dev/v1alpha1
+kind: PlexLink
+metadata:
+  name: films
+  namespace: media
+spec:
+  account:
+    username: alice
+  device:
+    product: Kometa
+  secret:
+    template:
+      data:
+        KOMETA_PLEX_TOKEN: '{{ .Token }}'
+        KOMETA_PLEX_URL: '{{ .URL }}'
+      metadata:
+        annotations:
+          reloader.stakater.com/match: "true"
+  server:
+    name: Attic
+    url: http://plex.media:32400
+`
+	var out, errOut strings.Builder
+	// Nothing is sent to the API server: none listens there.
+	code := run(t.Context(), []string{"link", "films", "--kubeconfig", kubeconfigFor(t, "http://127.0.0.1:1"), "-n", "media", "--recipe", "kometa",
+		"--server", "Attic", "--url", "http://plex.media:32400", "--account", "alice", "--dry-run=client", "-o", "yaml"}, &out, &errOut)
+	if code != 0 || out.String() != want {
+		t.Errorf("exit code %d, error %q, got:\n%s\nwant:\n%s", code, errOut.String(), out.String(), want)
+	}
+}
+
+func TestEveryRecipeCanBeShown(t *testing.T) {
+	t.Parallel()
+	if got := len(recipeNames()); got != 15 {
+		t.Errorf("there are %d recipes, want 15", got)
+	}
+	for _, name := range recipeNames() {
+		var out, errOut strings.Builder
+		if code := run(t.Context(), []string{"recipes", "show", name}, &out, &errOut); code != 0 || !strings.Contains(out.String(), "\n  name: "+name+"\n") {
+			t.Errorf("recipes show %s: exit code %d, error %q, got:\n%s", name, code, errOut.String(), out.String())
+		}
+	}
+}
+
+func TestDocsShowTheScreensAsPrinted(t *testing.T) {
+	t.Parallel()
+	docs, err := os.ReadFile("../../docs/plugin.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"awaiting", "linked", "status", "status-one", "doctor-unreachable", "doctor-stale", "doctor-editor"} {
+		screen, err := os.ReadFile(filepath.Join("testdata", name+".txt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(docs), strings.Trim(string(screen), "\n")) {
+			t.Errorf("docs/plugin.md does not have the screen %s:\n%s", name, screen)
+		}
+	}
+}
