@@ -125,7 +125,7 @@ func (w *world) startManagerWithMetrics() *managerWithMetrics {
 	w.Helper()
 	w.bind("../../config/rbac/metrics_auth_role.yaml", "controller-manager", "plexlink-system")
 	m := &managerWithMetrics{freeAddress(w)}
-	managerBinary(w, "--metrics-bind-address="+m.address)().awaitWork()
+	managerBinary(w, "--metrics-bind-address="+m.address, "--server-check-interval=1s")().awaitWork()
 	return m
 }
 
