@@ -200,6 +200,7 @@ func (r *Reconciler) writeDevice(
 // saveAtShutdown stores what could not be stored before the operator was told to end.
 func (r *Reconciler) saveAtShutdown(ctx context.Context) error {
 	<-ctx.Done()
+	close(r.ended)
 	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
 	for {

@@ -88,6 +88,8 @@ type Reconciler struct {
 	started time.Time
 	// turns wakes the links whose turn for a PIN has come.
 	turns chan event.GenericEvent
+	// ended is closed when the operator is told to end.
+	ended chan struct{}
 }
 
 // +kubebuilder:rbac:groups=plexlink.dev,resources=plexlinks,verbs=get;list;watch;patch

@@ -35,7 +35,7 @@ const uidIndex = "link-uid"
 // SetupWithManager registers the reconciler. It watches PlexLinks, and of Secrets only the metadata of those with our
 // label, so that a cluster full of other Secrets costs nothing and no token is in the cache.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	r.turns = make(chan event.GenericEvent, 1024)
+	r.turns, r.ended = make(chan event.GenericEvent, 1024), make(chan struct{})
 	r.metrics, r.memory, r.slow, r.started = newMetrics(), newMemory(), newSlots(r.Workers), r.Clock.Now()
 	r.pace = pace.New(pace.Options{QPS: r.QPS, Burst: r.Burst, Turn: r.wake})
 	r.discovery = discovery.New(discovery.Options{Reader: r.APIReader, Namespaces: r.Namespaces, Clock: r.Clock})
@@ -69,7 +69,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 
 // wake reconciles a link whose turn for a PIN has come, or whose server has gone or come back.
 func (r *Reconciler) wake(l pace.Link) {
-	r.turns <- event.GenericEvent{Object: &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Namespace: l.Namespace, Name: l.Name}}}
+	select {
+	case r.turns <- event.GenericEvent{Object: &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Namespace: l.Namespace, Name: l.Name}}}:
+	case <-r.ended: // Nothing takes it any longer.
+	}
 }
 
 // releases notes the links that `manager --uninstall` has released, also in the last version of one that is gone.

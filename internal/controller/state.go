@@ -124,10 +124,13 @@ func (s state) settled(spec string) bool {
 		(s.Problem == (serverProblem{}) || s.Problem.Spec == spec)
 }
 
-// linkRequested notes that a person has asked for a new PIN.
+// linkRequested notes that a person has asked for a new PIN. One that is open already will do.
 func (s state) linkRequested(value string, now time.Time) state {
 	s.LinkRequest = value
 	s.Unentered = 0
+	if s.pinOpen() {
+		s.Unentered = 1
+	}
 	s.Relink = s.authorized()
 	s.WaitingSince = now
 	return s

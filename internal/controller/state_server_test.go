@@ -76,3 +76,23 @@ func TestDoubtAndRefusalCountFromTheirBeginning(t *testing.T) {
 		t.Error("got a refusal although plex.tv has accepted the token since")
 	}
 }
+
+// Faults C1 and C11: the message told neither that the address ends with its Pod, nor that no token was verified.
+func TestProofTellsItsLimits(t *testing.T) {
+	t.Parallel()
+	s := linkedScope()
+	const at = "My Plex Server answers at http://192.168.1.100:32400"
+	for _, row := range []struct {
+		open, pod bool
+		want      string
+	}{
+		{false, false, at},
+		{true, false, at + ", where it accepts requests without a token too, so the token is not verified"},
+		{false, true, at + ", the address of a Pod, which ends with it: create a Service for the server, or set spec.server.url"},
+	} {
+		s.state.Server.Open, s.state.Server.Pod = row.open, row.pod
+		if got := resolvedFinding(s).message; got != row.want {
+			t.Errorf("got %q, want %q", got, row.want)
+		}
+	}
+}

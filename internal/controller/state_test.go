@@ -92,6 +92,15 @@ func FuzzTransitions(f *testing.F) {
 	})
 }
 
+func TestRequestForALinkWhosePINIsOpenKeepsThePIN(t *testing.T) {
+	t.Parallel()
+	open := newState("identifier", "").pinMinted(plex.PIN{ID: "1", Code: "ABCD", ExpiresIn: time.Minute}, start)
+	got := open.linkRequested("again", start)
+	if err := got.check(); err != nil || got.PIN != open.PIN || got.Unentered != 1 {
+		t.Errorf("got the PIN %+v, counted %d, %v, want the open one, counted once", got.PIN, got.Unentered, err)
+	}
+}
+
 func TestHalfAPINIsDropped(t *testing.T) {
 	t.Parallel()
 	for name, data := range map[string]map[string][]byte{

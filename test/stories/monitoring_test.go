@@ -83,7 +83,7 @@ func TestDashboardAndAlertsShowARealManager(t *testing.T) {
 	w.eventually("the alert", func() error {
 		return p.hasData(fmt.Sprintf(`ALERTS{alertname="PlexLinkTokenRevoked", namespace=%q, name="kometa"}`, w.namespace), true)
 	})
-	if problems := p.get("/api/v1/rules"); strings.Contains(problems, `"health":"err"`) || strings.Count(problems, `"health":"ok"`) != 5 {
+	if problems := p.get("/api/v1/rules"); strings.Contains(problems, `"health":"err"`) || strings.Count(problems, `"health":"ok"`) != 7 {
 		t.Errorf("an alert cannot be evaluated: %s", problems)
 	}
 	_, text := m.get(w, m.token(w, "person", true))
