@@ -38,6 +38,9 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 	requested := requestOf(s.link, v1alpha1.RefreshRequestedAtAnnotation)
 	isRequested := requested != "" && requested != s.state.RefreshRequest
 	up, changes := r.watchAddress(ctx, s)
+	if up && s.state.Problem == (serverProblem{}) { // It came back before that mattered, or was proven meanwhile.
+		s.memory.changes = changes
+	}
 	if settled && !isRequested && changes == s.memory.changes {
 		if wait := untilCheck(s); wait > 0 {
 			s.requeue(wait)
