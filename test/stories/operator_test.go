@@ -156,12 +156,13 @@ func (w *world) logger() logr.Logger {
 	return zap.New(zap.UseDevMode(true), zap.Level(level), zap.WriteTo(w.logs))
 }
 
-// kill ends the operator as kill -9 would: nothing more is sent.
+// kill ends the operator as kill -9 would: nothing more is sent. What it still attempts, such as storing a token for
+// five seconds, is not waited for: the story goes on at once, as the next process would.
 func (o *operator) kill() {
 	if o.dead.CompareAndSwap(false, true) {
 		close(o.died)
 	}
-	o.stop()
+	go o.stop()
 }
 
 // running reports whether the operator was neither stopped nor killed.
