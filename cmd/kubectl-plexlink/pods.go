@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/template"
 )
 
 // secretName is the Secret of a link, whether it exists yet or not.
@@ -18,10 +19,10 @@ func secretName(link *v1alpha1.PlexLink) string { return cmp.Or(link.Spec.Secret
 
 // secretKeys lists the keys of the Secret of a link as its spec has them: the Secret is not read.
 func secretKeys(link *v1alpha1.PlexLink) string {
-	if template := link.Spec.Secret.Template; template != nil && len(template.Data) > 0 {
-		return strings.Join(slices.Sorted(maps.Keys(template.Data)), ", ")
+	if t := link.Spec.Secret.Template; t != nil && len(t.Data) > 0 {
+		return strings.Join(slices.Sorted(maps.Keys(t.Data)), ", ")
 	}
-	return "PLEX_TOKEN, PLEX_URL"
+	return strings.Join(slices.Sorted(maps.Keys(template.Default())), ", ")
 }
 
 // use is how a part of a Pod uses a Secret.

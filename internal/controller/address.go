@@ -3,9 +3,7 @@ package controller
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -20,7 +18,6 @@ import (
 
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/plex"
-	"plexlink.dev/operator/internal/servercheck"
 )
 
 // findAddress returns the server with the address to use: the best-ranked one that verifies; among equals the one in use
@@ -30,8 +27,8 @@ func (r *Reconciler) findAddress(ctx context.Context, s *scope, chosen plex.Serv
 	if current.MachineIdentifier != chosen.MachineIdentifier {
 		current = server{}
 	}
-	unproven := &unprovenError{server: chosen, noToken: chosen.AccessToken == ""}
-	if unproven.noToken {
+	unproven := &unprovenError{server: chosen}
+	if chosen.AccessToken == "" {
 		return server{}, unproven
 	}
 	var candidates []plex.Candidate
@@ -52,8 +49,9 @@ func (r *Reconciler) findAddress(ctx context.Context, s *scope, chosen plex.Serv
 	if err != nil {
 		return server{}, err
 	}
-	if trusted.id != s.memory.watched.CA { // Watch the address with what is trusted now.
-		s.memory.watched = servercheck.Target{}
+	if watched := r.servers.Target(s.name); watched.CA != trusted.id && watched.URL != "" {
+		watched.CA = trusted.id // Watch the address with what is trusted now.
+		r.servers.Watch(s.name, watched, trusted.roots)
 	}
 	transport := r.NewTransport(trusted.roots)
 	defer transport.CloseIdleConnections()
@@ -142,10 +140,9 @@ func locationsOf(spec v1alpha1.ServerSpec) []v1alpha1.Location {
 	return []v1alpha1.Location{v1alpha1.LocationCluster, v1alpha1.LocationLocal}
 }
 
-// unprovenError says that no address of the server is proven.
+// unprovenError means that no address of the server is proven.
 type unprovenError struct {
 	server   plex.Server
-	noToken  bool           // plex.tv gives the account no token for it
 	outcomes []plex.Outcome // none: it advertises no address of the kinds that may be used
 	omitted  plex.Omitted
 }
@@ -153,12 +150,15 @@ type unprovenError struct {
 // Error tells no more of an address than a status may.
 func (e *unprovenError) Error() string { return "no address of " + clip(e.server.Name) + " is proven" }
 
-// refused reports whether the server itself was reached and did not accept the token.
+// noToken reports whether plex.tv gives the account no token for the server.
+func (e *unprovenError) noToken() bool { return e.server.AccessToken == "" }
+
+// refused reports whether there is no token, or the server itself was reached and did not accept it.
 func (e *unprovenError) refused() bool {
-	return e.noToken || slices.ContainsFunc(e.outcomes, func(o plex.Outcome) bool { return o.Verdict == plex.TokenRefused })
+	return e.noToken() || slices.ContainsFunc(e.outcomes, func(o plex.Outcome) bool { return o.Verdict == plex.TokenRefused })
 }
 
-// doubtError says that the address in use did not answer at one check, while a worse one is proven.
+// doubtError means that the address in use did not answer at one check, while a worse one is proven.
 type doubtError struct {
 	server       plex.Server
 	inUse, worse string
@@ -169,7 +169,7 @@ func (e *doubtError) Error() string {
 	return fmt.Sprintf("%s does not answer at %s", clip(e.server.Name), clip(e.inUse))
 }
 
-// discoveryError says that the Services of the cluster could not be found while one of them is in use.
+// discoveryError means that the Services of the cluster could not be found while one of them is in use.
 type discoveryError struct{ cause error }
 
 // Error names the cause.
@@ -181,7 +181,7 @@ type trust struct {
 	id    string
 }
 
-// caError says why the certificates of spec.server.caProvider cannot be used, and what to do.
+// caError tells why the certificates of spec.server.caProvider cannot be used, and what to do.
 type caError struct{ message string }
 
 func (e *caError) Error() string { return e.message }
@@ -221,6 +221,5 @@ func (r *Reconciler) trustedRoots(ctx context.Context, link *v1alpha1.PlexLink) 
 		return trust{}, &caError{fmt.Sprintf("%s %s of spec.server.caProvider has no certificate in PEM form under the key %s; put it there",
 			provider.Type, provider.Name, key)}
 	}
-	sum := sha256.Sum256(pem)
-	return trust{roots, hex.EncodeToString(sum[:8])}, nil
+	return trust{roots, shortHash(pem)}, nil
 }

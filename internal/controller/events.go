@@ -82,7 +82,7 @@ func podAddress(url string) notice {
 func serverReplaced(before, after plex.Server, since time.Time) notice {
 	return normal("ServerReplaced", "ResolveServer", fmt.Sprintf(
 		"%s (%s) has not answered since %s; using %s (%s), which was installed anew under that name", clip(before.Name), before.MachineIdentifier,
-		since.UTC().Format("2006-01-02 15:04 UTC"), clip(after.Name), after.MachineIdentifier))
+		minute(since), clip(after.Name), after.MachineIdentifier))
 }
 
 func secretCreated(secret *corev1.Secret) notice {

@@ -9,7 +9,6 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/pace"
 	"plexlink.dev/operator/internal/plex"
-	"plexlink.dev/operator/internal/servercheck"
 )
 
 // memory holds what a process remembers about links: one entry per name, which ends with the link. The reconciliations of
@@ -58,9 +57,7 @@ type entry struct {
 	tooLong string
 	// resolving identifies what the last check of the server was asked for.
 	resolving string
-	// watched is the address in use whose server is checked between refreshes; zero: none. changes is how often it had gone
-	// or come back when that was last acted on.
-	watched servercheck.Target
+	// changes is how often the server of the address in use had gone or come back when that was last acted on.
 	changes int
 	// target is the UID of the target Secret that this process has found, or made, as it should be; "": none.
 	target types.UID

@@ -36,6 +36,9 @@ func enterPIN(code, entryURL string, expires time.Time) string {
 	return fmt.Sprintf("Enter %s at %s before %s", code, entryURL, expires.UTC().Format("15:04 UTC"))
 }
 
+// minute is a time that may be days ago.
+func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
 // relinkCommand offers a new PIN.
 func relinkCommand(link *v1alpha1.PlexLink) string {
 	return fmt.Sprintf(`kubectl annotate plexlink -n %s %s --overwrite %s="$(date)"`,

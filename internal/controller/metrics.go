@@ -2,8 +2,6 @@ package controller
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -181,8 +179,7 @@ func (c *linkCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(overdueDesc, overdue.Seconds())
 	gauge(ageDesc, age)
 	c.r.servers.Each(func(t servercheck.Target, _ int, up bool, answered time.Time) {
-		sum := sha256.Sum256([]byte(t.URL + t.CA + t.MachineIdentifier))
-		labels := []string{names[t.URL], hex.EncodeToString(sum[:4])}
+		labels := []string{names[t.URL], shortHash([]byte(t.URL + t.CA + t.MachineIdentifier))[:8]}
 		value := 0.0
 		if up {
 			value = 1

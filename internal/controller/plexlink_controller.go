@@ -197,7 +197,6 @@ func (r *Reconciler) suspend(ctx context.Context, s *scope) error {
 	}
 	r.pace.LeavePIN(s.pace())
 	r.servers.Forget(s.name)
-	s.memory.watched = servercheck.Target{}
 	unsaved := s.memory.unsaved
 	if err := r.readState(ctx, s); err != nil {
 		return err

@@ -178,7 +178,7 @@ func (r *Reconciler) readAccount(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// goneError says that the server in use is not among the account's servers.
+// goneError means that the server in use is not among the account's servers.
 type goneError struct {
 	server  string
 	skipped int // records of the list that could not be read
@@ -233,6 +233,11 @@ func serverSpecKey(spec v1alpha1.ServerSpec) string {
 	if err != nil {
 		panic(err) // Strings and lists of them always encode.
 	}
+	return shortHash(text)
+}
+
+// shortHash identifies a text. Its 64 bits tell of a change, but do not withstand forgery.
+func shortHash(text []byte) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }

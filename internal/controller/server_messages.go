@@ -41,7 +41,7 @@ func describeServerError(err error, s *scope) serverProblem {
 	if s.state.refusedTooLong(s.now) && plex.Classify(err) == plex.ClassTokenRefused {
 		return serverProblem{Reason: v1alpha1.ReasonTokenRejected, Definite: true, Confirmed: true, Message: fmt.Sprintf(
 			"plex.tv has refused the token since %s; to link anew, run: %s",
-			s.state.RefusedSince.UTC().Format("2006-01-02 15:04 UTC"), relinkCommand(s.link))}
+			minute(s.state.RefusedSince), relinkCommand(s.link))}
 	}
 	return serverProblem{Reason: v1alpha1.ReasonPlexUnavailable, Message: plexProblem(err)}
 }
@@ -98,7 +98,7 @@ func (e *unprovenError) describe(spec v1alpha1.ServerSpec) (reason, message stri
 		hint += sharedHint(locationsOf(spec))
 	}
 	switch {
-	case e.noToken:
+	case e.noToken():
 		return v1alpha1.ReasonTokenRejected, fmt.Sprintf(
 			"plex.tv has no token of this account for %s; ask its owner to share it again, or set spec.server to another server", name)
 	case len(e.outcomes) == 0:

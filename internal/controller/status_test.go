@@ -62,7 +62,7 @@ func TestStatusTellsWhatHappenedAndWhatToDo(t *testing.T) {
 	}
 	unresolved := func(s *scope) { s.state.Server, s.secretSynced, s.secretExists = server{}, false, false }
 	unproven := func(verdicts ...plex.Verdict) *unprovenError {
-		e := &unprovenError{server: plex.Server{Name: "My Plex Server", Owned: true}}
+		e := &unprovenError{server: plex.Server{Name: "My Plex Server", Owned: true, AccessToken: "example"}}
 		for i, v := range verdicts {
 			e.outcomes = append(e.outcomes, plex.Outcome{Candidate: plex.Candidate{URL: fmt.Sprintf("http://192.168.1.%d:32400", i)}, Verdict: v})
 		}

@@ -15,10 +15,9 @@ import (
 // watchAddress has the address in use checked between two refreshes, and returns whether it answers, and how often that has
 // changed. Without an address to watch it answers.
 func (r *Reconciler) watchAddress(ctx context.Context, s *scope) (up bool, changes int) {
-	sv, target := s.state.Server, s.memory.watched
+	sv, target := s.state.Server, r.servers.Target(s.name)
 	if !s.settled() || s.link.Spec.Server.Verification == v1alpha1.VerificationSkip {
 		r.servers.Forget(s.name)
-		s.memory.watched = servercheck.Target{}
 		return true, s.memory.changes
 	}
 	if target.URL != sv.URL || target.MachineIdentifier != sv.MachineIdentifier {
@@ -28,7 +27,6 @@ func (r *Reconciler) watchAddress(ctx context.Context, s *scope) (up bool, chang
 		}
 		target = servercheck.Target{URL: sv.URL, MachineIdentifier: sv.MachineIdentifier, CA: trusted.id}
 		r.servers.Watch(s.name, target, trusted.roots)
-		s.memory.watched = target
 		_, s.memory.changes = r.servers.State(target)
 	}
 	return r.servers.State(target)

@@ -110,6 +110,16 @@ func (c *Checker) drop(link types.NamespacedName, t *target) {
 	}
 }
 
+// Target returns the target of a link; zero: none is watched.
+func (c *Checker) Target(link types.NamespacedName) Target {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known := c.links[link]; known != nil {
+		return known.Target
+	}
+	return Target{}
+}
+
 // State reports whether a target is up, as it is until the opposite is known, and how often that has changed.
 func (c *Checker) State(t Target) (up bool, changes int) {
 	c.mu.Lock()

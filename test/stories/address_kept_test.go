@@ -65,7 +65,7 @@ func TestOneBadCheckMovesNothingAndTheBetterAddressComesBack(t *testing.T) {
 	w.urlIs("kometa", https)
 }
 
-// Fault C4: a share that was withdrawn, and a server that refuses its token, left the link Ready for ever.
+// Fault C4: a share that was withdrawn, and a server that refuses its token, left the link Ready.
 func TestDefiniteNoMakesReadyFalseAfterTwoChecksAndKeepsTheSecret(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {

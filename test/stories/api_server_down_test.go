@@ -57,18 +57,25 @@ func TestPINLinksAlthoughTheAPIServerIsAway(t *testing.T) {
 	stories.Wait()
 }
 
-// testOutage keeps the API server away from the operator. One PIN is entered after two polls, another when it returns.
-func testOutage(w *world, o *operator, outage time.Duration, begin, end func()) {
-	codes := map[string]string{}
+// twoPINs opens the PINs of two links, one to be entered during an outage and one after it.
+func (w *world) twoPINs() (codes map[string]string, enter func(name string)) {
+	w.Helper()
+	codes = map[string]string{}
 	for _, name := range []string{"during", "after"} {
 		w.create(name)
 		codes[name] = w.awaitsPIN(name).Status.PIN.Code
 	}
-	enter := func(name string) {
+	return codes, func(name string) {
+		w.Helper()
 		if err := w.sim.Link(codes[name], w.alice); err != nil {
 			w.Fatal(err)
 		}
 	}
+}
+
+// testOutage keeps the API server away from the operator. One PIN is entered after two polls, another when it returns.
+func testOutage(w *world, o *operator, outage time.Duration, begin, end func()) {
+	codes, enter := w.twoPINs()
 	o.forgetRequests()
 	begin()
 	began := time.Now()

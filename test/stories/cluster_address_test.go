@@ -75,6 +75,16 @@ func (w *world) plexPod(address string, services ...string) {
 	w.server.SetConnections(plextest.LocalConnection("http://" + address + ":32400"))
 }
 
+// withoutEndpointSlices takes the right to list EndpointSlices from the operator.
+func withoutEndpointSlices(o *operator) {
+	o.answer = func(req *http.Request) *http.Response {
+		if strings.Contains(req.URL.Path, "endpointslices") {
+			return refusal(req, http.StatusForbidden, metav1.StatusReasonForbidden, "endpointslices is forbidden")
+		}
+		return nil
+	}
+}
+
 // urlIs waits until the Secret has a URL.
 func (w *world) urlIs(name, want string) {
 	w.Helper()
@@ -194,14 +204,7 @@ func TestAdvertisedServiceIsUsedForOwnedServersOnly(t *testing.T) {
 				bob := w.sim.AddAccount("bob")
 				w.server.Update(func(s *plextest.Server) { s.Owner, s.SharedWith = bob, []*plextest.Account{w.alice} })
 			}
-			w.startOperator(func(o *operator) {
-				o.answer = func(req *http.Request) *http.Response {
-					if strings.Contains(req.URL.Path, "endpointslices") {
-						return refusal(req, http.StatusForbidden, metav1.StatusReasonForbidden, "endpointslices is forbidden")
-					}
-					return nil
-				}
-			})
+			w.startOperator(withoutEndpointSlices)
 			w.create("kometa", func(l *v1alpha1.PlexLink) {
 				l.Spec.Server.Locations = []v1alpha1.Location{"Cluster", "Local", "Remote"}
 				l.Spec.Server.Schemes = []v1alpha1.Scheme{"HTTPS", "HTTP"}
@@ -238,14 +241,7 @@ func TestWithoutTheRightToListServicesTheAddressOfThePodIsUsedAndOneLineTells(t 
 	w := newWorld(t)
 	w.plexPod("10.42.0.5", "plex")
 	w.service("plex", 32400, "10.42.0.5")
-	w.startOperator(func(o *operator) {
-		o.answer = func(req *http.Request) *http.Response {
-			if strings.Contains(req.URL.Path, "endpointslices") {
-				return refusal(req, http.StatusForbidden, metav1.StatusReasonForbidden, "endpointslices is forbidden")
-			}
-			return nil
-		}
-	})
+	w.startOperator(withoutEndpointSlices)
 	w.linked("kometa")
 	w.urlIs("kometa", "http://10.42.0.5:32400")
 	w.refresh("kometa")

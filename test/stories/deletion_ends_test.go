@@ -9,9 +9,7 @@ import (
 	"testing"
 	"time"
 
-	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/plex/plextest"
@@ -238,11 +236,7 @@ func TestDeletionSignsOutOnceAlthoughTheCacheIsBehind(t *testing.T) {
 // hasNoEvent checks that there is no event with the reason.
 func (w *world) hasNoEvent(reason string) {
 	w.Helper()
-	var events eventsv1.EventList
-	if err := admin.List(w.Context(), &events, client.InNamespace(w.namespace)); err != nil {
-		w.Fatal(err)
-	}
-	for _, e := range events.Items {
+	for _, e := range w.events() {
 		if e.Reason == reason {
 			w.Errorf("got the event %s: %s, want none", e.Reason, e.Note)
 		}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -274,12 +273,8 @@ func (m *matrixRow) secretIs(name string, want secretFate) error {
 // warnings are the reasons of the warnings about a link, in order, each once.
 func (m *matrixRow) warnings(name string) []string {
 	m.Helper()
-	var events eventsv1.EventList
-	if err := admin.List(m.Context(), &events, client.InNamespace(m.namespace)); err != nil {
-		m.Fatal(err)
-	}
 	reasons := map[string]bool{}
-	for _, e := range events.Items {
+	for _, e := range m.events() {
 		if e.Regarding.Name == name && e.Type == corev1.EventTypeWarning {
 			reasons[e.Reason] = true
 		}

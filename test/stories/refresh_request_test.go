@@ -10,10 +10,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/plex/plextest"
@@ -273,15 +271,11 @@ func TestRequestThatIsTooLongIsIgnoredWithAWarning(t *testing.T) {
 	}
 }
 
-// eventCount returns how often an event with the reason was recorded for a link.
+// eventCount returns how often an event with the reason was recorded.
 func (w *world) eventCount(reason string) int {
 	w.Helper()
-	var events eventsv1.EventList
-	if err := admin.List(w.Context(), &events, client.InNamespace(w.namespace)); err != nil {
-		w.Fatal(err)
-	}
 	count := 0
-	for _, event := range events.Items {
+	for _, event := range w.events() {
 		if event.Reason == reason {
 			count++
 			if event.Series != nil {

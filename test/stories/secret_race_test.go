@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -55,7 +54,7 @@ func TestSecretThatIsReplacedWhileItIsWrittenIsWrittenAnew(t *testing.T) {
 				}
 			}
 			w.hasNoEvent(v1alpha1.ReasonSecretRefused)
-			if n := w.told("SecretUpdated"); n != 1 {
+			if n := w.eventCount("SecretUpdated"); n != 1 {
 				t.Errorf("the update was told %d times, want once", n)
 			}
 		})
@@ -70,26 +69,6 @@ func (w *world) replaceSecret(name string) error {
 	}
 	secret.ObjectMeta = metav1.ObjectMeta{Name: name, Namespace: w.namespace, Labels: secret.Labels, Annotations: secret.Annotations}
 	return admin.Create(context.Background(), secret, client.FieldOwner("backup"))
-}
-
-// told returns how often an event with the reason was recorded.
-func (w *world) told(reason string) int {
-	w.Helper()
-	var events eventsv1.EventList
-	if err := admin.List(w.Context(), &events, client.InNamespace(w.namespace)); err != nil {
-		w.Fatal(err)
-	}
-	n := 0
-	for _, e := range events.Items {
-		switch {
-		case e.Reason != reason:
-		case e.Series != nil:
-			n += int(e.Series.Count)
-		default:
-			n++
-		}
-	}
-	return n
 }
 
 // Fault A21: writes that were refused were told as done.
@@ -144,7 +123,7 @@ func TestRefusedWriteOfTheSecretIsNotToldAsDone(t *testing.T) {
 			w.linked("kometa")
 			w.settled("kometa")
 			w.hasEvent("SecretCreated", "")
-			before := w.told(row.reason)
+			before := w.eventCount(row.reason)
 			refusing.Store(true)
 			row.cause(w)
 			link := w.reaches("kometa", v1alpha1.ReasonSecretRefused)
@@ -158,14 +137,14 @@ func TestRefusedWriteOfTheSecretIsNotToldAsDone(t *testing.T) {
 				return nil
 			})
 			w.hasEvent(v1alpha1.ReasonSecretRefused, "no Secrets on Fridays") // Events come in order.
-			if n := w.told(row.reason) - before; n != 0 {
+			if n := w.eventCount(row.reason) - before; n != 0 {
 				t.Errorf("got %d events %s for refused writes, want none", n, row.reason)
 			}
 			refusing.Store(false)
 			w.poke()
 			w.reaches("kometa", v1alpha1.ReasonLinked)
 			w.eventually("the event "+row.reason, func() error {
-				if n := w.told(row.reason) - before; n != 1 {
+				if n := w.eventCount(row.reason) - before; n != 1 {
 					return fmt.Errorf("got %d, want one", n)
 				}
 				return nil

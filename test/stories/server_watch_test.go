@@ -7,9 +7,6 @@ import (
 	"testing"
 	"time"
 
-	eventsv1 "k8s.io/api/events/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/plex/plextest"
 )
@@ -20,11 +17,7 @@ func (w *world) identities() int { return w.sim.Count(plextest.Identity) }
 // serverEvents returns the reasons of the events of a link about its server.
 func (w *world) serverEvents(name string) (list []string) {
 	w.Helper()
-	var events eventsv1.EventList
-	if err := admin.List(w.Context(), &events, client.InNamespace(w.namespace)); err != nil {
-		w.Fatal(err)
-	}
-	for _, e := range events.Items {
+	for _, e := range w.events() {
 		if e.Regarding.Name == name && (e.Reason == v1alpha1.ReasonServerUnreachable || e.Reason == v1alpha1.ReasonProven) {
 			list = append(list, e.Reason)
 		}

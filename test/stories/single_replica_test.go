@@ -25,16 +25,7 @@ func TestDeployedManagerOutlivesAnAPIServerThatIsAway(t *testing.T) {
 	arguments := append(deployedArguments(w), "--metrics-bind-address=0", "--health-probe-bind-address="+probes)
 	managerUnder(w, throughWire(host), arguments...)().awaitWork()
 
-	codes := map[string]string{}
-	for _, name := range []string{"during", "after"} {
-		w.create(name)
-		codes[name] = w.awaitsPIN(name).Status.PIN.Code
-	}
-	enter := func(name string) {
-		if err := w.sim.Link(codes[name], w.alice); err != nil {
-			t.Fatal(err)
-		}
-	}
+	codes, enter := w.twoPINs()
 	apiServer.cut()
 	began := time.Now()
 	enter("during")

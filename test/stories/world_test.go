@@ -128,6 +128,16 @@ func (w *world) poke() {
 	}
 }
 
+// events returns all events of the namespace.
+func (w *world) events() []eventsv1.Event {
+	w.Helper()
+	var events eventsv1.EventList
+	if err := admin.List(w.Context(), &events, client.InNamespace(w.namespace)); err != nil {
+		w.Fatal(err)
+	}
+	return events.Items
+}
+
 // hasEvent waits for an event with the reason and a text in its note.
 func (w *world) hasEvent(reason, text string) {
 	w.Helper()
