@@ -81,7 +81,7 @@ func TestPendingLinksShareTheBudgetInOrder(t *testing.T) {
 func round(d time.Duration) time.Duration { return d.Round(10 * time.Millisecond) }
 
 func TestNoPendingLinkIsLostWhilePlexWantsFewerRequests(t *testing.T) {
-	t.Parallel()
+	// Not parallel, as the story above: an entered PIN lives ten seconds of true time, and the budget leaves no more to spare.
 	w := newWorld(t)
 	w.startOperator()
 	next := 0
