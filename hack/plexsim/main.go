@@ -59,6 +59,13 @@ that server. Servers without owner are strangers.
       listenAddr: 127.0.0.1:32400            # default: a free port
     - name: Stranger
 
+A media server can also run where its clients look for it, such as in a Pod:
+
+    go run ./hack/plexsim server --plex-tv http://plexsim:8080 --backend http://plexsim:32401 --machine-identifier my-server
+
+listens on :32400, passes each request to that server of the other plexsim, and reports the addresses of its own
+interfaces to plex.tv, as a real one does.
+
 Flags:
 `
 
@@ -75,6 +82,9 @@ func main() {
 
 // run serves until ctx is done.
 func run(ctx context.Context, args []string, out, logs io.Writer) (err error) {
+	if len(args) > 0 && args[0] == "server" {
+		return serveElsewhere(ctx, args[1:], out)
+	}
 	defer func() { // plextest panics when it cannot listen
 		var listen *net.OpError
 		if p := recover(); p != nil {

@@ -88,6 +88,7 @@ func (s *Simulator) routes() http.Handler {
 	mux.HandleFunc("GET /link", s.serve(plexTVName, LinkPage, s.showLinkPage))
 	mux.HandleFunc("GET /link/{$}", s.serve(plexTVName, LinkPage, s.showLinkPage))
 	mux.HandleFunc("POST /link", s.serve(plexTVName, SubmitLinkPage, s.submitLinkPage))
+	mux.HandleFunc("PUT /_control/servers/{machineIdentifier}/addresses", s.setAddresses)
 	mux.HandleFunc("/", s.serve(plexTVName, Unknown, func(*call) answer { return htmlPage(http.StatusNotFound) }))
 	return mux
 }
