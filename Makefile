@@ -133,7 +133,8 @@ test-scale: control-plane ## Let 100 pending links share the budget, and restart
 
 .PHONY: bench
 bench: control-plane ## Measure how long a link takes, and print the distribution.
-	go test -run '^$$' -bench . -benchtime 20x ./test/stories
+	go test -run '^$$' -bench '/^1_pending' -benchtime 20x ./test/stories
+	go test -run '^$$' -bench '/^25_pending' -benchtime 2x ./test/stories
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for 30 seconds.

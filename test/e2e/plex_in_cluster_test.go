@@ -115,17 +115,17 @@ func podWithoutServiceIsReplaced(t *testing.T) {
 	}
 }
 
-// blockedAddressKeepsTheSecret drops the operator's packets to the Service, as a NetworkPolicy on its Pod does.
+// blockedAddressKeepsTheSecret drops the operator's packets to the server, as a NetworkPolicy on its Pod does.
 func blockedAddressKeepsTheSecret(t *testing.T) {
 	if os.Getenv("CONTAINERD_ADDRESS") == "" {
 		t.Skip("needs the network namespaces of the node that hack/node boots")
 	}
 	before := secretOf(t, "media", "kometa")
 	network := networkOf(t, managers(t)[0].Status.PodIP)
-	address := get(t, "media", "plex", &corev1.Service{}).Spec.ClusterIP
+	service := get(t, "media", "plex", &corev1.Service{}).Spec.ClusterIP
 	began := time.Now()
 	do(t, "nsenter", "--net="+network, "nft", fmt.Sprintf("add table ip blocked; "+
-		"add chain ip blocked out { type filter hook output priority 0; }; add rule ip blocked out ip daddr %s drop", address))
+		"add chain ip blocked out { type filter hook output priority 0; }; add rule ip blocked out ip daddr { %s, %s } drop", service, podIP(t, "media", "plex")))
 	for _, step := range []struct {
 		want   metav1.ConditionStatus
 		within time.Duration
