@@ -28,19 +28,14 @@ const (
 func TestPlexInTheCluster(t *testing.T) {
 	newNamespace(t, system)
 	install(t, chart)
-	for _, chapter := range []struct {
-		name string
-		tell func(*testing.T)
-	}{
-		{"apps get the name of the Service by default", serviceIsTheDefault},
-		{"apps survive another Plex Pod behind the Service", podBehindServiceIsReplaced},
-		{"without a Service the Secret follows the Pod", podWithoutServiceIsReplaced},
-		{"an address that is blocked for the operator keeps the Secret", blockedAddressKeepsTheSecret},
-	} {
-		if !t.Run(chapter.name, chapter.tell) {
-			t.FailNow()
-		}
+	if !t.Run("apps get the name of the Service by default", serviceIsTheDefault) ||
+		!t.Run("apps survive another Plex Pod behind the Service", podBehindServiceIsReplaced) {
+		t.FailNow()
 	}
+	t.Run("in the next minutes", func(t *testing.T) {
+		t.Run("without a Service the Secret follows the Pod", podWithoutServiceIsReplaced)
+		t.Run("an address that is blocked for the operator keeps the Secret", blockedAddressKeepsTheSecret)
+	})
 	for _, namespace := range []string{"media", "bare"} {
 		do(t, "kubectl", "delete", "plexlink", "-n", namespace, "--all", "--timeout=60s")
 	}
@@ -81,6 +76,7 @@ func podBehindServiceIsReplaced(t *testing.T) {
 }
 
 func podWithoutServiceIsReplaced(t *testing.T) {
+	t.Parallel()
 	newNamespace(t, "bare")
 	startPlex(t, "bare", "bare", "32402")
 	newLink(t, "bare", "kometa")
@@ -117,6 +113,7 @@ func podWithoutServiceIsReplaced(t *testing.T) {
 
 // blockedAddressKeepsTheSecret drops the operator's packets to the server, as a NetworkPolicy on its Pod does.
 func blockedAddressKeepsTheSecret(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("CONTAINERD_ADDRESS") == "" {
 		t.Skip("needs the network namespaces of the node that hack/node boots")
 	}
