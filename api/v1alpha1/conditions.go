@@ -59,6 +59,8 @@ const (
 const (
 	// ReasonAuthorized: the token works.
 	ReasonAuthorized = "Authorized"
+	// ReasonRelinking: the token works, and a new PIN was requested that has not been entered yet.
+	ReasonRelinking = "Relinking"
 	// ReasonProven: the server answers at its address and accepts the token.
 	ReasonProven = "Proven"
 	// ReasonUnverified: the address was not checked, because spec.server.verification is Skip.

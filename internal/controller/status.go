@@ -155,7 +155,11 @@ func authorizedFinding(s *scope, pages linkPages) *finding {
 	case !s.loaded && d.ClientIdentifier == "":
 		return nil // Nothing is known about it.
 	case o == nil:
-		return &finding{metav1.ConditionTrue, v1alpha1.ReasonAuthorized, authorizedBy(s) + relinkHint(s, pages)}
+		reason := v1alpha1.ReasonAuthorized
+		if d.Relink {
+			reason = v1alpha1.ReasonRelinking
+		}
+		return &finding{metav1.ConditionTrue, reason, authorizedBy(s) + relinkHint(s, pages)}
 	case d.pinOpen() && !s.link.Spec.Suspend, s.obstacle == nil, s.obstacle.kind().condition == v1alpha1.ConditionAuthorized:
 		return o.notReady()
 	default:

@@ -1,6 +1,7 @@
 package plex
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -174,7 +175,7 @@ func (a answer) refusesClaim() bool {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusGone:
 		return true
 	case http.StatusNotFound:
-		return len(a.body) > 0
+		return len(bytes.TrimSpace(a.body)) > 0
 	case http.StatusUnprocessableEntity:
 		return !api.says("Invalid token")
 	}
