@@ -112,7 +112,7 @@ func (c *Client) EnterPIN(ctx context.Context, d Device, token Sensitive, code s
 	a, err := c.call(ctx, d, request{method: http.MethodPut, path: "/pins/link", token: token, form: url.Values{"code": {code}}})
 	switch {
 	case err == nil:
-		return nil
+		return explain("enter the PIN", a.isEmpty())
 	case a.refusesClaim():
 		return fmt.Errorf("enter the PIN: %w: %w", &ClaimRefusedError{a.status}, err)
 	}
@@ -146,10 +146,7 @@ func (c *Client) SignOut(ctx context.Context, d Device, token Sensitive) error {
 	if err != nil {
 		return fmt.Errorf("sign out: %w", err)
 	}
-	if len(a.body) > 0 { // the page of a proxy is not a sign-out
-		err = errors.New("the answer is not empty")
-	}
-	return explain("sign out", err)
+	return explain("sign out", a.isEmpty())
 }
 
 // explain wraps what is wrong with a successful answer as ErrUnavailable: a proxy may have sent it.
