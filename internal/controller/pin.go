@@ -37,6 +37,9 @@ func (r *Reconciler) pollPIN(ctx context.Context, s *scope) error {
 		return nil
 	}
 	now := r.Clock.Now()
+	if s.follows() && s.memory.pending && now.Before(s.state.PIN.ExpirationTime) {
+		return nil // Only the operator can enter it.
+	}
 	if until := r.pace.PausedUntil(now); until.Sub(now) > pollCeiling {
 		s.pausedUntil = until
 	}
@@ -54,6 +57,7 @@ func (r *Reconciler) pollPIN(ctx context.Context, s *scope) error {
 	if class == plex.ClassOK {
 		r.pace.Polled(s.pace(), now)
 		r.pace.Succeeded(s.pace(), pace.PollPIN)
+		s.memory.pending = s.follows() && token == ""
 	} else { // Sooner than after an answered poll: the PIN may have been entered just after the one before.
 		r.pace.Failed(s.pace(), pace.PollPIN, pollCeiling, r.Clock.Now())
 	}
@@ -81,10 +85,14 @@ func (r *Reconciler) untilPoll(s *scope, now time.Time) time.Duration {
 
 // acceptToken stores the token before anything else is done: the PIN shows it for a few more seconds only.
 func (r *Reconciler) acceptToken(ctx context.Context, s *scope, token plex.Sensitive) error {
-	if s.link.Spec.Account == (v1alpha1.AccountSpec{}) {
-		s.state = s.state.tokenReceived(token, s.now)
-	} else {
+	what := pinEntered()
+	if s.follows() {
+		what = followed(leaderName(s.link).Name)
+	}
+	if s.link.Spec.Account.IsLimited() {
 		s.state = s.state.tokenPending(token)
+	} else {
+		s.state = s.state.tokenReceived(token, s.now)
 	}
 	s.memory.claimed = s.now
 	r.pace.LeavePIN(s.pace())
@@ -92,7 +100,7 @@ func (r *Reconciler) acceptToken(ctx context.Context, s *scope, token plex.Sensi
 		return err
 	}
 	r.metrics.pinsClaimed.Inc()
-	s.tell(pinEntered())
+	s.tell(what)
 	return nil
 }
 
@@ -127,11 +135,11 @@ func (s *scope) tellTooLong() {
 func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
 	switch d := s.state; {
 	case d.pinOpen():
-		return r.awaitPIN(s)
+		return r.claimPIN(ctx, s)
 	case !s.wantsPIN():
 		r.pace.LeavePIN(s.pace())
 		return nil
-	case d.PendingToken != "", d.StrayToken != "":
+	case d.PendingToken != "", d.StrayToken != "", s.waitsFor != nil:
 		return r.awaitPIN(s)
 	case d.Unentered >= maxUnentered:
 		s.state = s.state.relinkDropped()
@@ -175,11 +183,17 @@ func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
 	r.pace.Succeeded(s.pace(), pace.MintPIN)
 	now := r.Clock.Now()
 	s.state = s.state.pinMinted(pin, now)
-	r.pace.Polled(s.pace(), now)
+	s.memory.pending = s.follows()
+	if !s.follows() { // Else the first poll follows when the PIN is entered.
+		r.pace.Polled(s.pace(), now)
+	}
 	if err := r.save(ctx, s); err != nil {
 		return err
 	}
 	r.metrics.pinsIssued.Inc()
+	if s.follows() {
+		return r.claimPIN(ctx, s)
+	}
 	s.tell(pinIssued(pin.Code, r.Plex.EntryURL(), s.state.PIN.ExpirationTime))
 	s.requeue(r.untilPoll(s, now))
 	return r.awaitPIN(s)

@@ -160,7 +160,7 @@ func (r *Reconciler) readAccount(ctx context.Context, s *scope) error {
 	account, err := ask(ctx, r, s, s.urgency(), "user", func(ctx context.Context) (plex.Account, error) {
 		return r.Plex.Account(ctx, s.plexDevice(), s.state.Token)
 	})
-	needed := s.state.Adopted || s.link.Spec.Account != (v1alpha1.AccountSpec{}) || template.UsesAccount(templateTexts(s.link))
+	needed := s.state.Adopted || s.link.Spec.Account.IsLimited() || template.UsesAccount(templateTexts(s.link))
 	switch {
 	case err == nil:
 		if s.state.Adopted {

@@ -56,7 +56,7 @@ func unreadableHint(unreadable int) string {
 
 // otherAccountHint names the account that entered the PIN: the wrong one may be why a server is not found.
 func otherAccountHint(s *scope) string {
-	if s.state.Account == (plex.Account{}) || s.link.Spec.Account != (v1alpha1.AccountSpec{}) {
+	if s.state.Account == (plex.Account{}) || s.link.Spec.Account.IsLimited() {
 		return ""
 	}
 	return fmt.Sprintf("; %s entered the PIN: to link another account, run: %s", accountName(s.state.Account), relinkCommand(s.link))

@@ -49,6 +49,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), secretMetadata(), uidIndex, uidOf); err != nil {
 		return fmt.Errorf("index Secrets: %w", err)
 	}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.PlexLink{}, leaderIndex, leaderOf); err != nil {
+		return fmt.Errorf("index PlexLinks: %w", err)
+	}
 	if err := mgr.Add(manager.RunnableFunc(r.saveAtShutdown)); err != nil {
 		return fmt.Errorf("add the saver: %w", err)
 	}
@@ -59,6 +62,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(&v1alpha1.PlexLink{}, builder.WithPredicates(predicate.Or(
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, finalizerLost()))).
 		Watches(&v1alpha1.PlexLink{}, r.releases()).
+		Watches(&v1alpha1.PlexLink{}, handler.EnqueueRequestsFromMapFunc(r.followersOf), builder.WithPredicates(lendingChanged())).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(linkOfSecret)).
 		WatchesRawSource(source.Channel(r.turns, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{

@@ -201,7 +201,7 @@ func TestEveryReasonIsAnObstacle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fine := []string{v1alpha1.ReasonLinked, v1alpha1.ReasonAuthorized, v1alpha1.ReasonProven, v1alpha1.ReasonUnverified, v1alpha1.ReasonSynced}
+	fine := []string{v1alpha1.ReasonLinked, v1alpha1.ReasonAuthorized, v1alpha1.ReasonRelinking, v1alpha1.ReasonProven, v1alpha1.ReasonUnverified, v1alpha1.ReasonSynced}
 	seen := 0
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, ok := n.(*ast.ValueSpec)

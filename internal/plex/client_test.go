@@ -26,6 +26,9 @@ var calls = map[string]struct {
 		_, err := h.client.CheckPIN(ctx, h.device, id)
 		return err
 	}},
+	"pins.link": {plextest.LinkPIN, func(ctx context.Context, h *home, _ Sensitive) error {
+		return h.client.EnterPIN(ctx, h.device, h.token, "ABCD")
+	}},
 	"user": {plextest.User, func(ctx context.Context, h *home, _ Sensitive) error {
 		_, err := h.client.Account(ctx, h.device, h.token)
 		return err
@@ -178,7 +181,7 @@ func always(err error) func(string) error { return func(string) error { return e
 
 func withToken(with, without error) func(string) error {
 	return func(call string) error {
-		if strings.HasPrefix(call, "pins.") {
+		if strings.HasPrefix(call, "pins.") && call != "pins.link" {
 			return without
 		}
 		return with
@@ -274,5 +277,57 @@ func TestNewClientRefusesABadURL(t *testing.T) {
 	c, err := NewClient(Options{})
 	if err != nil || c.LinkURL("AB&D") != "https://plex.tv/link/?pin=AB%26D" {
 		t.Errorf("the default: got %v, want a client of https://plex.tv", err)
+	}
+}
+
+func TestATokenEntersThePINOfAnotherDevice(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.link(t, h.owner)
+	other := Device{ClientIdentifier: "another-device", Product: "PlexLink", Name: "tautulli (media)"}
+	pin, err := h.client.CreatePIN(t.Context(), other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.client.EnterPIN(t.Context(), h.device, h.token, pin.Code); err != nil {
+		t.Fatal(err)
+	}
+	token, err := h.client.CheckPIN(t.Context(), other, pin.ID)
+	if err != nil || token == "" || token == h.token {
+		t.Errorf("got a token: %t, that of the first device: %t, %v; want another one", token != "", token == h.token, err)
+	}
+	for _, r := range h.sim.Requests() {
+		if r.Endpoint == plextest.LinkPIN && (r.Product != "Plex SSO" || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded") {
+			t.Errorf("got the product %q and %q, want those of plex.tv/link", r.Product, r.Header.Get("Content-Type"))
+		}
+	}
+}
+
+func TestRefusedClaims(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.link(t, h.owner)
+	for name, row := range map[string]struct {
+		fault plextest.Fault
+		want  Class
+	}{
+		"403":                {plextest.Fault{Status: 403}, ClassClaimRefused},
+		"403 without a body": {plextest.Fault{Status: 403, Body: " "}, ClassClaimRefused},
+		"404/1020":           {plextest.Fault{Status: 404}, ClassClaimRefused},
+		"404/1002":           {plextest.Fault{Status: 404, Code: 1002}, ClassClaimRefused},
+		"404 in an outage":   {plextest.Fault{Status: 404, Body: " "}, ClassUnavailable},
+		"405":                {plextest.Fault{Status: 405}, ClassClaimRefused},
+		"410":                {plextest.Fault{Status: 410}, ClassClaimRefused},
+		"422":                {plextest.Fault{Status: 422, Code: 1069}, ClassClaimRefused},
+		"401/1001":           {plextest.Fault{Status: 401}, ClassTokenInvalid},
+		"401":                {plextest.Fault{Status: 401, Body: "<html>"}, ClassTokenRefused},
+		"429":                {plextest.Fault{Status: 429}, ClassThrottled},
+		"500":                {plextest.Fault{Status: 500}, ClassUnavailable},
+	} {
+		row.fault.Endpoint = plextest.LinkPIN
+		h.sim.Fault(row.fault)
+		if err := h.client.EnterPIN(t.Context(), h.device, h.token, "ABCD"); Classify(err) != row.want {
+			t.Errorf("%s: got %v, %s; want %s", name, err, Classify(err), row.want)
+		}
 	}
 }
