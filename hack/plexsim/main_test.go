@@ -156,7 +156,7 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	ask(t, "GET", urls["plex.tv"]+"/api/v2/resources?includeRelay=1", pin.AuthToken, &resources)
-	if len(resources) != 2 || resources[0].Name != "My Plex Server" || resources[0].SourceTitle != "alice" {
+	if len(resources) != 1 || resources[0].Name != "My Plex Server" || resources[0].SourceTitle != "alice" {
 		t.Fatalf("resources: %+v", resources)
 	}
 	own := strings.TrimSuffix(urls["My Plex Server"], "/plex")

@@ -23,11 +23,11 @@ type linkView struct {
 }
 
 func (s *Simulator) showLinkPage(c *call) answer {
-	return s.linkPage(http.StatusOK, linkView{Code: c.FormValue("pin")})
+	return s.linkPage(http.StatusOK, linkView{Code: c.parameters.Get("pin")})
 }
 
 func (s *Simulator) submitLinkPage(c *call) answer {
-	view := linkView{Code: strings.TrimSpace(c.FormValue("pin")), Account: c.FormValue("account")}
+	view := linkView{Code: strings.TrimSpace(c.parameters.Get("pin")), Account: c.parameters.Get("account")}
 	account := s.account(view.Account)
 	switch {
 	case account == nil:
@@ -35,7 +35,7 @@ func (s *Simulator) submitLinkPage(c *call) answer {
 	case view.Code == "":
 		view.Error = "Enter the PIN that your device shows."
 	default:
-		pin, err := s.claim(view.Code, account)
+		pin, err := s.enter(view.Code, account)
 		if err != nil {
 			view.Error = "This PIN was not accepted: it is mistyped, has expired or was used before. " +
 				"It has 4 characters. If it is the one your device shows, ask the device for a new one."
