@@ -8,10 +8,14 @@ import (
 	"strings"
 )
 
-//go:embed link.html
-var linkHTML string
+var (
+	//go:embed page.html
+	pageStyle string
+	//go:embed link.html
+	linkHTML string
 
-var linkTemplate = template.Must(template.New("link").Parse(linkHTML))
+	linkTemplate = template.Must(template.New("link").Parse(pageStyle + linkHTML))
+)
 
 // linkView is what the link page shows.
 type linkView struct {
@@ -61,8 +65,13 @@ func (s *Simulator) linkPage(status int, view linkView) answer {
 	s.mu.Lock()
 	view.Accounts = s.accounts
 	s.mu.Unlock()
+	return page(status, linkTemplate, view)
+}
+
+// page is an HTML page that loads nothing.
+func page(status int, t *template.Template, view any) answer {
 	var b bytes.Buffer
-	if err := linkTemplate.Execute(&b, view); err != nil {
+	if err := t.Execute(&b, view); err != nil {
 		panic(err)
 	}
 	return answer{status: status, body: b.Bytes(), header: http.Header{

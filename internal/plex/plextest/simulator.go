@@ -103,6 +103,9 @@ func (s *Simulator) routes() http.Handler {
 	mux.HandleFunc("GET /link", s.serve(plexTVName, LinkPage, s.showLinkPage))
 	mux.HandleFunc("GET /link/{$}", s.serve(plexTVName, LinkPage, s.showLinkPage))
 	mux.HandleFunc("POST /link", s.serve(plexTVName, SubmitLinkPage, s.submitLinkPage))
+	mux.HandleFunc("GET /{$}", s.showStatusPage)
+	mux.HandleFunc("POST /_control/faults", s.controlFaults)
+	mux.HandleFunc("DELETE /_control/faults", s.controlFaults)
 	mux.HandleFunc("/", s.serve(plexTVName, Unknown, refuse(http.StatusNotFound, codeNotFound)))
 	return withoutSuffix(mux)
 }
