@@ -80,7 +80,8 @@ func TestALinkFromPINToSignOut(t *testing.T) {
 	if a, err := c.Account(ctx, d, token); err != nil || a.Username != "alice" || a.UUID != h.owner.UUID {
 		t.Errorf("got the account %+v, %v; want alice", a, err)
 	}
-	for range 2 { // the types of some fields change from one answer to the next
+	for _, drift := range []bool{false, true} {
+		h.sim.Fault(plextest.Fault{Endpoint: plextest.Resources, Drift: drift})
 		list, err := c.Resources(ctx, d, token)
 		if err != nil || list.Skipped != 0 || len(list.Servers) != 1 || list.Servers[0].Name != "Home" || list.Servers[0].AccessToken != token {
 			t.Errorf("got %+v, %v; want Home with the account's token", list, err)
