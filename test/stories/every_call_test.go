@@ -72,11 +72,8 @@ func (s *strike) arm() {
 	s.armed = true
 }
 
-// attach makes an operator's calls pass the strike; nil changes nothing.
+// attach makes an operator's calls pass the strike.
 func (s *strike) attach(o *operator) {
-	if s == nil {
-		return
-	}
 	o.diesBefore = func(req *http.Request) bool { return s.see(req) && s.mode == diesBefore }
 	o.fail = func(req *http.Request) error {
 		if s.isHit(req) && s.mode == fails {
@@ -145,7 +142,7 @@ type result struct {
 func (s story) tell(w *world, at call, mode string, want *result) result {
 	w.Helper()
 	k := &strike{namespace: w.namespace, plex: w.sim.URL, at: at, mode: mode, counts: map[string]int{}}
-	c := newTrial(w, k)
+	c := newTrial(w, k.attach)
 	if s.prepare != nil {
 		s.prepare(c)
 	}

@@ -28,7 +28,8 @@ const (
 // operator that died is replaced by another one.
 type trial struct {
 	*world
-	strike *strike
+	// configure changes each operator before it starts.
+	configure func(*operator)
 	// person enters the PINs that are shown; nil: they stay open.
 	person  *plextest.Account
 	entered map[string]bool
@@ -39,10 +40,10 @@ type trial struct {
 	links   *recording[*v1alpha1.PlexLink]
 }
 
-// newTrial starts a trial with alice's server at 192.168.1.100 and an operator, whose calls the strike sees.
-func newTrial(w *world, s *strike) *trial {
+// newTrial starts a trial with alice's server at 192.168.1.100 and an operator.
+func newTrial(w *world, configure func(*operator)) *trial {
 	w.Helper()
-	c := &trial{world: w, strike: s, person: w.alice, entered: map[string]bool{}, ticked: time.Now()}
+	c := &trial{world: w, configure: configure, person: w.alice, entered: map[string]bool{}, ticked: time.Now()}
 	c.names = []string{w.server.MachineIdentifier, "[machine]", w.namespace, "[namespace]"}
 	c.serverAt("192.168.1.100:32400")
 	c.secrets, c.links = recordVersions(w), w.recordLinks()
@@ -62,7 +63,7 @@ func (c *trial) operator() *operator { return c.operators[len(c.operators)-1] }
 // restart starts another operator.
 func (c *trial) restart() *operator {
 	c.Helper()
-	return c.startOperator(func(o *operator) { c.strike.attach(o) })
+	return c.startOperator(c.configure)
 }
 
 // until drives the world until the condition holds.
