@@ -144,9 +144,8 @@ func (f field) try(w *world, path string, transitions *atomic.Int64) {
 		fresh[value] = c.end()
 	}
 	now := f.good[len(f.good)-1]
-	become := func(value string) {
+	become := func(value, before string) {
 		w.Helper()
-		before := now
 		c.applySpec(spec(value))
 		now = value
 		transitions.Add(1)
@@ -163,10 +162,10 @@ func (f field) try(w *world, path string, transitions *atomic.Int64) {
 	for i, a := range f.good {
 		for _, b := range f.good[i+1:] {
 			if now != a {
-				become(a)
+				become(a, now)
 			}
-			become(b)
-			become(a)
+			become(b, now)
+			become(a, now)
 		}
 	}
 	for _, bad := range f.bad {
@@ -179,7 +178,7 @@ func (f field) try(w *world, path string, transitions *atomic.Int64) {
 			return c.quiet()
 		})
 		c.person = c.alice
-		become(now)
+		become(now, bad)
 	}
 	if err := c.writeSpec(spec(f.invalid)); !apierrors.IsInvalid(err) {
 		w.Errorf("%s: got %v, want it to be refused as invalid", f.invalid, err)

@@ -175,7 +175,7 @@ func (h *history) outcome(want []string) []string {
 	h.clock.advance(70 * time.Minute)
 	var last []string
 	refreshAt := time.Now().Add(3 * time.Second)
-	err := h.waitUntil(trialPatience, func() error {
+	err := h.waitUntil(trialPatience/2, func() error {
 		if time.Now().After(refreshAt) {
 			refreshAt = time.Now().Add(10 * time.Second)
 			h.clock.advance(70 * time.Minute)
@@ -229,15 +229,19 @@ func (h *history) fresh(t testing.TB) []string {
 type rapidTB struct {
 	testing.TB // of the test that runs the checks
 	check      *rapid.T
+	played     *[]string
 }
+
+// tell shows a failure at once: rapid shows only the last one, after it has tried shorter histories for a while.
+func (t rapidTB) tell(text string) { t.TB.Logf("history %q: %s", *t.played, text) }
 
 func (t rapidTB) Helper()                         { t.check.Helper() }
 func (t rapidTB) Cleanup(f func())                { t.check.Cleanup(f) }
 func (t rapidTB) Context() context.Context        { return t.check.Context() }
-func (t rapidTB) Error(args ...any)               { t.check.Error(args...) }
-func (t rapidTB) Errorf(format string, a ...any)  { t.check.Errorf(format, a...) }
-func (t rapidTB) Fatal(args ...any)               { t.check.Fatal(args...) }
-func (t rapidTB) Fatalf(format string, a ...any)  { t.check.Fatalf(format, a...) }
+func (t rapidTB) Error(args ...any)               { t.tell(fmt.Sprint(args...)); t.check.Error("see above") }
+func (t rapidTB) Errorf(format string, a ...any)  { t.Error(fmt.Sprintf(format, a...)) }
+func (t rapidTB) Fatal(args ...any)               { t.Error(args...); t.check.FailNow() }
+func (t rapidTB) Fatalf(format string, a ...any)  { t.Fatal(fmt.Sprintf(format, a...)) }
 func (t rapidTB) Failed() bool                    { return t.check.Failed() }
 func (t rapidTB) Log(args ...any)                 { t.check.Log(args...) }
 func (t rapidTB) Logf(format string, args ...any) { t.check.Logf(format, args...) }
@@ -254,23 +258,25 @@ func TestEndDoesNotDependOnTheHistory(t *testing.T) {
 		all.Go(func() {
 			t.Run(fmt.Sprint("group ", group), func(t *testing.T) {
 				rapid.Check(t, func(check *rapid.T) {
-					tb := rapidTB{t, check}
+					tb := rapidTB{t, check, &[]string{}}
 					h := newHistory(tb)
 					h.apply()
 					for i, name := range rapid.SliceOfN(rapid.SampledFrom(names), 1, 12).Draw(check, "commands") {
 						if i == 0 && rapid.IntRange(0, 3).Draw(check, "linked first") > 0 {
+							*tb.played = append(*tb.played, "linked first")
 							h.person = h.alice
 							h.until("linked", h.ready("kometa"))
 							h.person = nil
 						}
+						pause := time.Duration(rapid.IntRange(0, 400).Draw(check, "pause")) * time.Millisecond
+						*tb.played = append(*tb.played, name, pause.String())
 						commands[name](h)
-						time.Sleep(time.Duration(rapid.IntRange(0, 400).Draw(check, "pause")) * time.Millisecond)
+						time.Sleep(pause)
 						played.Add(1)
 					}
 					got := h.outcome(h.fresh(tb))
 					if d := difference(h.fresh(tb), got); d != "" {
-						check.Log(d)
-						check.Error("the end differs from that of a fresh link")
+						tb.Error("the end differs from that of a fresh link:" + d)
 					}
 					histories.Add(1)
 				})

@@ -113,7 +113,7 @@ func withoutMoments(text []byte, generation int64) string {
 				}
 			}
 			if conditions, ok := v["conditions"].([]any); ok {
-				slices.SortFunc(conditions, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+				slices.SortFunc(conditions, func(a, b any) int { return strings.Compare(typeOf(a), typeOf(b)) })
 			}
 			if g, ok := v["observedGeneration"].(float64); ok && int64(g) == generation {
 				v["observedGeneration"] = "now"
@@ -133,6 +133,13 @@ func withoutMoments(text []byte, generation int64) string {
 		return err.Error()
 	}
 	return string(pruned)
+}
+
+// typeOf returns the type of a condition.
+func typeOf(condition any) string {
+	fields, _ := condition.(map[string]any)
+	text, _ := fields["type"].(string)
+	return text
 }
 
 // memory tells what the running operator remembers.

@@ -116,6 +116,11 @@ func (c *trial) enterPINs() {
 // pinsShown returns how many PINs the statuses have asked a person to enter.
 func (c *trial) pinsShown() int {
 	shown := map[string]bool{}
+	for _, link := range c.world.links() { // The watch may be behind.
+		if link.Status.PIN != nil {
+			shown[pinOf(link)] = true
+		}
+	}
 	c.links.mu.Lock()
 	defer c.links.mu.Unlock()
 	for _, event := range c.links.events {
