@@ -113,6 +113,10 @@ test-exhaustive: control-plane ## Let every call fail in every way, and play 500
 		{ cat bin/proofs.log; exit 1; }
 	@$(SHOW_PROOFS)
 
+.PHONY: test-mutants
+test-mutants: control-plane ## Make known mistakes in the operator, and see that the proofs notice each.
+	hack/mutants.sh
+
 .PHONY: node-programs
 node-programs: control-plane ## Put what else a node needs (kubelet, containerd, runc, …) into bin/k8s.
 	@hack/kubernetes/build.sh kubelet kube-scheduler kube-proxy containerd containerd-shim-runc-v2 ctr runc \

@@ -27,6 +27,9 @@ const (
 	answerLost = "answer lost"
 )
 
+// lateness is by how much the operator's watches are behind the API server in a mode.
+var lateness = map[string]time.Duration{"watches 0.7s late": 700 * time.Millisecond, "watches 4s late": 4 * time.Second}
+
 // call is the nth call with a name since the story began.
 type call struct {
 	name string
@@ -142,7 +145,12 @@ type result struct {
 func (s story) tell(w *world, at call, mode string, want *result) result {
 	w.Helper()
 	k := &strike{namespace: w.namespace, plex: w.sim.URL, at: at, mode: mode, counts: map[string]int{}}
-	c := newTrial(w, k.attach)
+	c := newTrial(w, func(o *operator) {
+		k.attach(o)
+		if by := lateness[mode]; by > 0 {
+			watchesLate(w, "", by)(o)
+		}
+	})
 	if s.prepare != nil {
 		s.prepare(c)
 	}
@@ -228,22 +236,30 @@ func TestEveryCallMayFail(t *testing.T) {
 				}
 				w.Logf("%d calls: %v\n%s", len(want.calls), want.calls, strings.Join(want.end, "\n"))
 			})
+			again := func(c call, mode string) {
+				all.Go(func() {
+					run(fmt.Sprintf("%s/%s: %s", name, strings.ReplaceAll(c.String(), "/", "|"), mode), func(w *world) {
+						got := s.tell(w, c, mode, &want)
+						mu.Lock()
+						defer mu.Unlock()
+						if runs++; !got.struck && lateness[mode] == 0 {
+							unstruck++
+						}
+						if got.problem != "" {
+							causes[c.name+": "+mode]++
+							w.Error(got.problem)
+						}
+					})
+				})
+			}
+			for mode, by := range lateness {
+				if *exhaustive || by < time.Second {
+					again(call{name: "any"}, mode)
+				}
+			}
 			for _, c := range want.calls {
 				for _, mode := range modesOf(c) {
-					all.Go(func() {
-						run(fmt.Sprintf("%s/%s: %s", name, strings.ReplaceAll(c.String(), "/", "|"), mode), func(w *world) {
-							got := s.tell(w, c, mode, &want)
-							mu.Lock()
-							defer mu.Unlock()
-							if runs++; !got.struck {
-								unstruck++
-							}
-							if got.problem != "" {
-								causes[c.name+": "+mode]++
-								w.Error(got.problem)
-							}
-						})
-					})
+					again(c, mode)
 				}
 			}
 		})

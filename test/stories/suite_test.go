@@ -105,6 +105,8 @@ func runSuite(m *testing.M) (int, error) {
 			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
 			goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"),
 			goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"),
+			// Informers of controller-runtime that stop while an event is on its way.
+			goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"),
 		)
 	}
 	return code, err
