@@ -1,5 +1,11 @@
 package model
 
+// world is a design within limits.
+type world struct {
+	Limits
+	mutant Mutant
+}
+
 // Result is what was found.
 type Result struct {
 	States int

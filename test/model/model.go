@@ -106,12 +106,6 @@ func (s *State) good() bool {
 	return d.token != 0 && d.pin == 0 && d.address == s.here() && s.secretToken == d.token && s.secretAddress == d.address && s.shown == 0 && !s.due
 }
 
-// world explores a design.
-type world struct {
-	Limits
-	mutant Mutant
-}
-
 // next returns all states that may follow.
 func (w *world) next(s State) []State {
 	s.broken = ""
@@ -135,7 +129,7 @@ func (w *world) next(s State) []State {
 	return out
 }
 
-// environment is what persons, plex.tv and the network do.
+// environment is what others do.
 func (w *world) environment(s State) (out []State) {
 	for n := uint8(1); n <= s.minted; n++ {
 		if s.pins[n] != open {

@@ -18,7 +18,7 @@ const contentHashAnnotation = "plexlink.dev/content-hash"
 // momentary are the keys of status and state whose values are times, or tell of a request that was acted on.
 var momentary = []string{
 	"lastRefreshTime", "queuedTime", "lastTransitionTime", "lastRefresh", "lastPing", "waitingSince", "failingSince", "doubted", "since",
-	"refusedSince", "expirationTime",
+	"refusedSince", "expirationTime", "lastHandledLinkRequest", "lastHandledRefreshRequest", "linkRequest", "refreshRequest",
 }
 
 // end returns where the world has come to, without anything that differs between two runs that end alike.
