@@ -198,7 +198,7 @@ var everyStory = map[string]story{
 	"the Plex server that moves": {linkedKometa(), func(c *trial) {
 		c.network.Update(func() { c.network.Listeners = map[string]string{} })
 		c.until("the loss", func() error {
-			if c.sim.Count(plextest.Resources) < 2 {
+			if c.clock.advance(time.Second); c.sim.Count(plextest.Resources) < 2 { // A minute passes until each check.
 				return errors.New("it is not looked for")
 			}
 			return nil

@@ -17,7 +17,7 @@ var (
 	exhaustive = flag.Bool("exhaustive", false, "let every call fail in every way, not only writes in two")
 	onlyStory  = flag.String("story", "", "the only story that TestEveryCallMayFail tells")
 	onlyCall   = flag.String("call", "", "text in the names of the only runs of a story, beside its reference")
-	trialsAt1  = flag.Int("trials", 10, "how many trials run at a time: they mostly wait")
+	trialsAt1  = flag.Int("trials", 16, "how many trials run at a time: they mostly wait")
 )
 
 // How a call goes wrong.
