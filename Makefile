@@ -86,8 +86,11 @@ lint: vet bin/golangci-lint bin/actionlint ## Run the linters of .golangci.yml, 
 control-plane: ## Put kube-apiserver, etcd, kubectl and kube-controller-manager into bin/k8s.
 	@hack/kubernetes/build.sh kube-apiserver etcd kubectl kube-controller-manager
 
-# The fault matrix drives the time of 16 operators at once, beside the true time of their requests: with the race
-# detector they are too slow for that.
+# These drive the time of many operators at once, beside the true time of their requests: with the race detector they are
+# too slow for that. The last line of each says what it ran.
+PROOFS = ^(TestFaultMatrix|TestAPIServerFaultMatrix|TestEveryCallMayFail|TestEndDoesNotDependOnTheHistory|TestEveryFieldGoesFromEachValueToEachOther)$$
+SHOW_PROOFS = grep -E '^ +[a-z_]+_test.go:[0-9]+: (every call may fail|API server faults|history|fields|model): |^(--- |FAIL|ok|panic)|^ +--- FAIL' bin/proofs.log
+
 .PHONY: test
 test: control-plane ## Run all tests, with the race detector, on a real kube-apiserver and etcd.
 	@race=-race; \
@@ -99,9 +102,20 @@ test: control-plane ## Run all tests, with the race detector, on a real kube-api
 		echo 'NOTE: testing WITHOUT dashboard and alerts, they need Prometheus (Debian: apt install prometheus).'; \
 	fi; \
 	set -ex; \
-	go test $$race -timeout 15m -skip '^TestFaultMatrix$$' ./...; \
-	go test -timeout 15m -run '^TestFaultMatrix$$' ./test/stories; \
+	go test $$race -timeout 15m -skip '$(PROOFS)' ./...; \
+	go test -v -timeout 15m -run '$(PROOFS)' ./test/stories >bin/proofs.log || { cat bin/proofs.log; exit 1; }; \
+	$(SHOW_PROOFS); \
 	cd test/install && go test -timeout 15m ./...
+
+.PHONY: test-exhaustive
+test-exhaustive: control-plane ## Let every call fail in every way, and play 500 random histories.
+	@go test -v -count 1 -timeout 60m -run '$(PROOFS)' ./test/stories -exhaustive -rapid.checks 500 >bin/proofs.log || \
+		{ cat bin/proofs.log; exit 1; }
+	@$(SHOW_PROOFS)
+
+.PHONY: test-mutants
+test-mutants: control-plane ## Make known mistakes in the operator, and see that the proofs notice each.
+	hack/mutants.sh
 
 .PHONY: node-programs
 node-programs: control-plane ## Put what else a node needs (kubelet, containerd, runc, …) into bin/k8s.
