@@ -28,6 +28,13 @@ demo: control-plane ## Show the whole flow on this machine; AUTO=1 enters the PI
 	@go build -o bin/demo/ ./hack/demo
 	@exec bin/demo/demo $(if $(filter 1,$(AUTO)),-auto)
 
+.PHONY: demo-recording
+demo-recording: control-plane site/node_modules ## Record docs/demo.svg from a real run; needs asciinema and npm.
+	@command -v asciinema >/dev/null || { echo 'asciinema is missing (Debian: apt install asciinema)' >&2; exit 1; }
+	go build -o bin/demo/ ./hack/demo
+	bin/demo/demo -record bin/demo/scene.cast
+	cd site && npx --no-install svg-term --in ../bin/demo/scene.cast --out ../docs/demo.svg --window --no-cursor
+
 .PHONY: run
 run: ## Run the manager against the current kubeconfig and the real plex.tv ("make install" first).
 	go run -ldflags '$(LDFLAGS)' ./cmd/manager
@@ -187,6 +194,15 @@ build-installer: bin/kustomize ## Write dist/install.yaml, all manifests in one 
 	cd dist && ../bin/kustomize create --resources ../config/default
 	cd dist && ../bin/kustomize edit set image ghcr.io/plexlink/operator=$(IMG)
 	bin/kustomize build dist > dist/install.yaml
+
+.PHONY: site
+site: site/node_modules ## Build the site from docs into bin/site; needs npm.
+	cd site && npx --no-install vitepress build
+
+site/node_modules: site/package-lock.json
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js 20 or newer, see https://nodejs.org' >&2; exit 1; }
+	cd site && npm ci --no-audit --no-fund
+	touch $@
 
 ##@ Deployment to the cluster of the current kubeconfig
 
