@@ -7,7 +7,7 @@ LDFLAGS = -X main.version=$(VERSION)
 # Where envtest looks for kube-apiserver, etcd and kubectl.
 export KUBEBUILDER_ASSETS = $(CURDIR)/bin/k8s
 GENERATED = 'api/*/zz_generated.deepcopy.go' config/crd/bases config/rbac/role.yaml charts/plexlink/files/crd.yaml \
-	charts/plexlink/files/role.yaml docs/api.md
+	charts/plexlink/files/role.yaml charts/plexlink/README.md docs/api.md config/crd/plexlink_v1alpha1.schema.json
 
 ifneq (,$(filter-out help,$(MAKECMDGOALS)))
 ifeq (,$(shell command -v go 2>/dev/null))
@@ -64,12 +64,20 @@ api-docs: bin/crd-ref-docs ## Generate docs/api.md, the reference of the API, fr
 	bin/crd-ref-docs --source-path api --config hack/tools/crd-ref-docs.yaml --renderer markdown \
 		--templates-dir hack/tools/crd-ref-docs --output-path docs/api.md
 
+.PHONY: chart-docs
+chart-docs: bin/chartdocs ## Generate the table of values in the chart's README from values.yaml.
+	bin/chartdocs charts/plexlink
+
+.PHONY: crd-schema
+crd-schema: bin/crdschema ## Generate the JSON schema of PlexLinks, for editors, from the CRD.
+	bin/crdschema config/crd/bases/plexlink.dev_plexlinks.yaml config/crd/plexlink_v1alpha1.schema.json
+
 .PHONY: verify
-verify: generate manifests api-docs ## Fail when a generated file differs from the committed one.
+verify: generate manifests api-docs chart-docs crd-schema ## Fail when a generated file differs from the committed one.
 	@stale=$$(git status --porcelain --untracked-files=all -- $(GENERATED)) || exit 1; \
 	if [ -n "$$stale" ]; then \
 		git --no-pager diff HEAD -- $(GENERATED); \
-		printf '%s\n' "$$stale" 'Generated files are stale: run "make generate manifests api-docs" and commit them.' >&2; \
+		printf '%s\n' "$$stale" 'Generated files are stale: run "make generate manifests api-docs chart-docs crd-schema" and commit them.' >&2; \
 		exit 1; \
 	fi
 
@@ -232,6 +240,8 @@ undeploy: ## Sign out and remove every PlexLink, then remove the manager and the
 # Developer tools, built when they are needed and when a pinned version has changed.
 
 bin/actionlint: TOOL = github.com/rhysd/actionlint/cmd/actionlint
+bin/chartdocs: TOOL = ./chartdocs
+bin/crdschema: TOOL = ./crdschema
 bin/controller-gen: TOOL = sigs.k8s.io/controller-tools/cmd/controller-gen
 bin/crane: TOOL = github.com/google/go-containerregistry/cmd/crane
 bin/crd-ref-docs: TOOL = github.com/elastic/crd-ref-docs
@@ -240,6 +250,8 @@ bin/golangci-lint: TOOL = ./golangci-lint
 bin/helm: TOOL = helm.sh/helm/v4/cmd/helm
 bin/kustomize: TOOL = sigs.k8s.io/kustomize/kustomize/v5
 bin/golangci-lint: hack/tools/golangci-lint/main.go
-bin/actionlint bin/controller-gen bin/crane bin/crd-ref-docs bin/cyclonedx-gomod bin/golangci-lint bin/helm bin/kustomize: \
+bin/chartdocs: hack/tools/chartdocs/main.go
+bin/crdschema: hack/tools/crdschema/main.go
+bin/actionlint bin/chartdocs bin/controller-gen bin/crdschema bin/crane bin/crd-ref-docs bin/cyclonedx-gomod bin/golangci-lint bin/helm bin/kustomize: \
 		hack/tools/go.mod
 	cd hack/tools && go build -o ../../$@ $(TOOL)

@@ -43,9 +43,10 @@ var options = []struct {
 	{"serverCheckInterval: 5m", []string{"--server-check-interval=5m"}},
 	{"commonLabels: {team: media}", []string{"team: media"}},
 	{
-		"extraObjects: [{apiVersion: v1, kind: ConfigMap, metadata: {name: first, namespace: media}}, " +
+		"extraObjects: [{apiVersion: plexlink.dev/v1alpha1, kind: PlexLink, metadata: {name: first, namespace: media}, " +
+			"spec: {secret: {template: {data: {URL: '{{ .URL }}'}}}}}, " +
 			"\"apiVersion: v1\\nkind: ConfigMap\\nmetadata: {name: '{{ .Release.Name }}-second', namespace: media}\"]",
-		[]string{"name: first", "name: plexlink-second"},
+		[]string{"URL: '{{ .URL }}'", "name: plexlink-second"},
 	},
 	{"maxConcurrentReconciles: 5", []string{"--max-concurrent-reconciles=5"}},
 	{"extraArgs: [--zap-encoder=console]", []string{"- --zap-encoder=console"}},
