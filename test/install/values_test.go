@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"helm.sh/helm/v4/pkg/chart/v2/lint"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
@@ -131,6 +132,13 @@ func leaves(values map[string]any, prefix string) map[string]any {
 		all[prefix+"."+name] = true
 	}
 	return all
+}
+
+func TestHelmLintFindsNothing(t *testing.T) {
+	t.Parallel()
+	for _, message := range lint.RunAll(root("charts", "plexlink"), nil, namespace).Messages {
+		t.Error(message)
+	}
 }
 
 func TestSchemaRefusesWrongValues(t *testing.T) {
