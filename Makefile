@@ -1,6 +1,6 @@
-# The image that the manifests name.
-IMG ?= ghcr.io/plexlink/operator:latest
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# The image that is built and deployed.
+IMG ?= ghcr.io/plexlink/operator:$(VERSION)
 KUBECTL ?= $(or $(shell command -v kubectl 2>/dev/null),bin/k8s/kubectl)
 
 LDFLAGS = -X main.version=$(VERSION)
@@ -168,15 +168,15 @@ build: ## Build bin/manager.
 
 # Without inlining the manager is a tenth smaller; all it does is wait for answers.
 SMALL = -gcflags=all=-l
-# Architectures of the image.
-ARCHS ?= amd64 arm64
+# Architectures of the image; armv7 is linux/arm/v7.
+ARCHS ?= amd64 arm64 armv7
 
 .PHONY: image
 image: ## Write bin/image/plexlink-ARCH.tar, for docker load or ctr import; ARCHS says for which.
 	@set -e; for arch in $(ARCHS); do \
-		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=false $(SMALL) -ldflags '-s -w $(LDFLAGS)' \
-			-o bin/image/$$arch/manager ./cmd/manager; \
-		go run ./hack/image -binary bin/image/$$arch/manager -arch $$arch -tag $(IMG) -out bin/image/plexlink-$$arch.tar \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$${arch%v7} GOARM=7 go build -trimpath -buildvcs=false $(SMALL) \
+			-ldflags '-s -w $(LDFLAGS)' -o bin/image/$$arch/manager ./cmd/manager; \
+		go run ./hack/image -binary bin/image/$$arch/manager -arch $${arch%v7} -tag $(IMG) -out bin/image/plexlink-$$arch.tar \
 			-version $(VERSION) -revision $$(git rev-parse HEAD) -created $$(git log -1 --format=%ct); \
 	done
 
@@ -202,6 +202,22 @@ build-installer: bin/kustomize ## Write dist/install.yaml, all manifests in one 
 	cd dist && ../bin/kustomize create --resources ../config/default
 	cd dist && ../bin/kustomize edit set image ghcr.io/plexlink/operator=$(IMG)
 	bin/kustomize build dist > dist/install.yaml
+
+.PHONY: chart
+chart: bin/helm ## Pack the chart into dist.
+	mkdir -p dist
+	bin/helm package charts/plexlink --destination dist
+
+.PHONY: release-commit
+release-commit: ## Name VERSION in all files that name a version; commit and tag the result.
+	hack/release.sh prepare $(VERSION)
+
+.PHONY: release-assets
+release-assets: image sbom build-installer plugin chart crd-schema ## Write all files of the release VERSION, their checksums and its notes into dist.
+	hack/release.sh check $(VERSION)
+	hack/release.sh notes $(VERSION) > dist/notes.md
+	cp bin/image/plexlink-*.tar bin/image/plexlink.cdx.json config/crd/plexlink_v1alpha1.schema.json dist/
+	cd dist && sha256sum install.yaml plexlink.yaml *.tgz *.tar *.tar.gz *.json > checksums.txt
 
 .PHONY: site
 site: site/node_modules ## Build the site from docs into bin/site; needs npm.
