@@ -29,11 +29,11 @@ demo: control-plane ## Show the whole flow on this machine; AUTO=1 enters the PI
 	@exec bin/demo/demo $(if $(filter 1,$(AUTO)),-auto)
 
 .PHONY: demo-recording
-demo-recording: control-plane site/node_modules ## Record docs/demo.svg from a real run; needs asciinema and npm.
+demo-recording: control-plane docs/node_modules ## Record docs/demo.svg from a real run; needs asciinema and npm.
 	@command -v asciinema >/dev/null || { echo 'asciinema is missing (Debian: apt install asciinema)' >&2; exit 1; }
 	go build -o bin/demo/ ./hack/demo
 	bin/demo/demo -record bin/demo/scene.cast
-	cd site && npx --no-install svg-term --in ../bin/demo/scene.cast --out ../docs/demo.svg --window --no-cursor
+	cd docs && npx --no-install svg-term --in ../bin/demo/scene.cast --out demo.svg --window --no-cursor
 
 .PHONY: run
 run: ## Run the manager against the current kubeconfig and the real plex.tv ("make install" first).
@@ -220,12 +220,12 @@ release-assets: image sbom build-installer plugin chart crd-schema ## Write all 
 	cd dist && sha256sum install.yaml plexlink.yaml *.tgz *.tar *.tar.gz *.json > checksums.txt
 
 .PHONY: site
-site: site/node_modules ## Build the site from docs into bin/site; needs npm.
-	cd site && npx --no-install vitepress build
+site: docs/node_modules ## Build the site from docs into bin/site; needs npm.
+	cd docs && npx --no-install vitepress build
 
-site/node_modules: site/package-lock.json
+docs/node_modules: docs/package-lock.json
 	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js 20 or newer, see https://nodejs.org' >&2; exit 1; }
-	cd site && npm ci --no-audit --no-fund
+	cd docs && npm ci --no-audit --no-fund
 	touch $@
 
 ##@ Deployment to the cluster of the current kubeconfig
