@@ -50,12 +50,6 @@ export default defineConfig({
         const render = md.renderer.rules[rule]!
         md.renderer.rules[rule] = (...args) => render(...args).replaceAll('{{', '&#123;&#123;')
       }
-      const fence = md.renderer.rules.fence!
-      md.renderer.rules.fence = (...args) => {
-        const token = args[0][args[1]]
-        if (token.info.trim() !== 'mermaid') return fence(...args)
-        return `<Diagram text="${encodeURIComponent(token.content)}" />`
-      }
     },
   },
   themeConfig: {
