@@ -1,13 +1,13 @@
-# The image that the manifests name.
-IMG ?= ghcr.io/plexlink/operator:latest
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# The image that is built and deployed.
+IMG ?= ghcr.io/plexlink/operator:$(VERSION)
 KUBECTL ?= $(or $(shell command -v kubectl 2>/dev/null),bin/k8s/kubectl)
 
 LDFLAGS = -X main.version=$(VERSION)
 # Where envtest looks for kube-apiserver, etcd and kubectl.
 export KUBEBUILDER_ASSETS = $(CURDIR)/bin/k8s
 GENERATED = 'api/*/zz_generated.deepcopy.go' config/crd/bases config/rbac/role.yaml charts/plexlink/files/crd.yaml \
-	charts/plexlink/files/role.yaml docs/api.md
+	charts/plexlink/files/role.yaml charts/plexlink/README.md docs/api.md config/crd/plexlink_v1alpha1.schema.json
 
 ifneq (,$(filter-out help,$(MAKECMDGOALS)))
 ifeq (,$(shell command -v go 2>/dev/null))
@@ -27,6 +27,13 @@ help: ## Show this list.
 demo: control-plane ## Show the whole flow on this machine; AUTO=1 enters the PIN by itself and exits.
 	@go build -o bin/demo/ ./hack/demo
 	@exec bin/demo/demo $(if $(filter 1,$(AUTO)),-auto)
+
+.PHONY: demo-recording
+demo-recording: control-plane docs/node_modules ## Record docs/demo.svg from a real run; needs asciinema and npm.
+	@command -v asciinema >/dev/null || { echo 'asciinema is missing (Debian: apt install asciinema)' >&2; exit 1; }
+	go build -o bin/demo/ ./hack/demo
+	bin/demo/demo -record bin/demo/scene.cast
+	cd docs && npx --no-install svg-term --in ../bin/demo/scene.cast --out demo.svg --window --no-cursor
 
 .PHONY: run
 run: ## Run the manager against the current kubeconfig and the real plex.tv ("make install" first).
@@ -57,12 +64,20 @@ api-docs: bin/crd-ref-docs ## Generate docs/api.md, the reference of the API, fr
 	bin/crd-ref-docs --source-path api --config hack/tools/crd-ref-docs.yaml --renderer markdown \
 		--templates-dir hack/tools/crd-ref-docs --output-path docs/api.md
 
+.PHONY: chart-docs
+chart-docs: bin/chartdocs ## Generate the table of values in the chart's README from values.yaml.
+	bin/chartdocs charts/plexlink
+
+.PHONY: crd-schema
+crd-schema: bin/crdschema ## Generate the JSON schema of PlexLinks, for editors, from the CRD.
+	bin/crdschema config/crd/bases/plexlink.dev_plexlinks.yaml config/crd/plexlink_v1alpha1.schema.json
+
 .PHONY: verify
-verify: generate manifests api-docs ## Fail when a generated file differs from the committed one.
+verify: generate manifests api-docs chart-docs crd-schema ## Fail when a generated file differs from the committed one.
 	@stale=$$(git status --porcelain --untracked-files=all -- $(GENERATED)) || exit 1; \
 	if [ -n "$$stale" ]; then \
 		git --no-pager diff HEAD -- $(GENERATED); \
-		printf '%s\n' "$$stale" 'Generated files are stale: run "make generate manifests api-docs" and commit them.' >&2; \
+		printf '%s\n' "$$stale" 'Generated files are stale: run "make generate manifests api-docs chart-docs crd-schema" and commit them.' >&2; \
 		exit 1; \
 	fi
 
@@ -168,15 +183,15 @@ build: ## Build bin/manager.
 
 # Without inlining the manager is a tenth smaller; all it does is wait for answers.
 SMALL = -gcflags=all=-l
-# Architectures of the image.
-ARCHS ?= amd64 arm64
+# Architectures of the image; armv7 is linux/arm/v7.
+ARCHS ?= amd64 arm64 armv7
 
 .PHONY: image
 image: ## Write bin/image/plexlink-ARCH.tar, for docker load or ctr import; ARCHS says for which.
 	@set -e; for arch in $(ARCHS); do \
-		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=false $(SMALL) -ldflags '-s -w $(LDFLAGS)' \
-			-o bin/image/$$arch/manager ./cmd/manager; \
-		go run ./hack/image -binary bin/image/$$arch/manager -arch $$arch -tag $(IMG) -out bin/image/plexlink-$$arch.tar \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$${arch%v7} GOARM=7 go build -trimpath -buildvcs=false $(SMALL) \
+			-ldflags '-s -w $(LDFLAGS)' -o bin/image/$$arch/manager ./cmd/manager; \
+		go run ./hack/image -binary bin/image/$$arch/manager -arch $${arch%v7} -tag $(IMG) -out bin/image/plexlink-$$arch.tar \
 			-version $(VERSION) -revision $$(git rev-parse HEAD) -created $$(git log -1 --format=%ct); \
 	done
 
@@ -202,6 +217,31 @@ build-installer: bin/kustomize ## Write dist/install.yaml, all manifests in one 
 	cd dist && ../bin/kustomize create --resources ../config/default
 	cd dist && ../bin/kustomize edit set image ghcr.io/plexlink/operator=$(IMG)
 	bin/kustomize build dist > dist/install.yaml
+
+.PHONY: chart
+chart: bin/helm ## Pack the chart into dist.
+	mkdir -p dist
+	bin/helm package charts/plexlink --destination dist
+
+.PHONY: release-commit
+release-commit: ## Name VERSION in all files that name a version; commit and tag the result.
+	hack/release.sh prepare $(VERSION)
+
+.PHONY: release-assets
+release-assets: image sbom build-installer plugin chart crd-schema ## Write all files of the release VERSION, their checksums and its notes into dist.
+	hack/release.sh check $(VERSION)
+	hack/release.sh notes $(VERSION) > dist/notes.md
+	cp bin/image/plexlink-*.tar bin/image/plexlink.cdx.json config/crd/plexlink_v1alpha1.schema.json dist/
+	cd dist && sha256sum install.yaml plexlink.yaml *.tgz *.tar *.tar.gz *.json > checksums.txt
+
+.PHONY: site
+site: docs/node_modules ## Build the site from docs into bin/site; needs npm.
+	cd docs && npx --no-install vitepress build
+
+docs/node_modules: docs/package-lock.json
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js 20 or newer, see https://nodejs.org' >&2; exit 1; }
+	cd docs && npm ci --no-audit --no-fund
+	touch $@
 
 ##@ Deployment to the cluster of the current kubeconfig
 
@@ -231,6 +271,8 @@ undeploy: ## Sign out and remove every PlexLink, then remove the manager and the
 # Developer tools, built when they are needed and when a pinned version has changed.
 
 bin/actionlint: TOOL = github.com/rhysd/actionlint/cmd/actionlint
+bin/chartdocs: TOOL = ./chartdocs
+bin/crdschema: TOOL = ./crdschema
 bin/controller-gen: TOOL = sigs.k8s.io/controller-tools/cmd/controller-gen
 bin/crane: TOOL = github.com/google/go-containerregistry/cmd/crane
 bin/crd-ref-docs: TOOL = github.com/elastic/crd-ref-docs
@@ -239,6 +281,8 @@ bin/golangci-lint: TOOL = ./golangci-lint
 bin/helm: TOOL = helm.sh/helm/v4/cmd/helm
 bin/kustomize: TOOL = sigs.k8s.io/kustomize/kustomize/v5
 bin/golangci-lint: hack/tools/golangci-lint/main.go
-bin/actionlint bin/controller-gen bin/crane bin/crd-ref-docs bin/cyclonedx-gomod bin/golangci-lint bin/helm bin/kustomize: \
+bin/chartdocs: hack/tools/chartdocs/main.go
+bin/crdschema: hack/tools/crdschema/main.go
+bin/actionlint bin/chartdocs bin/controller-gen bin/crdschema bin/crane bin/crd-ref-docs bin/cyclonedx-gomod bin/golangci-lint bin/helm bin/kustomize: \
 		hack/tools/go.mod
 	cd hack/tools && go build -o ../../$@ $(TOOL)

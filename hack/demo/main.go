@@ -18,6 +18,7 @@ import (
 // demo is what the steps share.
 type demo struct {
 	auto    bool   // enter the PIN automatically, and exit when all is shown
+	record  string // file for a recording of the scene in recording.sh; empty: none
 	assets  string // folder of etcd, kube-apiserver and kubectl
 	dir     string // temporary; all files written at run time are in it
 	running supervise.Group
@@ -32,19 +33,19 @@ func main() {
 		become(program)
 	}
 	auto := flag.Bool("auto", false, "Enter the PIN automatically, and exit when all is shown.")
+	record := flag.String("record", "", "Record recording.sh with asciinema into this file, and exit.")
 	flag.Parse()
 	supervise.EndWithParent(syscall.SIGTERM)
 	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, restore) // a second Ctrl-C does not wait
-	if err := run(ctx, *auto); err != nil {
+	if err := run(ctx, &demo{auto: *auto, record: *record}); err != nil {
 		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
 		os.Exit(1)
 	}
 }
 
 // run shows everything until it is done or interrupted, and stops what it started before it returns.
-func run(interrupted context.Context, auto bool) (err error) {
-	d := &demo{auto: auto}
+func run(interrupted context.Context, d *demo) (err error) {
 	if err := d.check(); err != nil {
 		return err
 	}
@@ -60,7 +61,11 @@ func run(interrupted context.Context, auto bool) (err error) {
 		}
 		fmt.Println("\nStopped everything and removed temporary files.")
 	}()
-	for _, step := range []func(context.Context) error{d.start, d.link, d.prove, d.stay} {
+	steps := []func(context.Context) error{d.start, d.link, d.prove, d.stay}
+	if d.record != "" {
+		steps = []func(context.Context) error{d.start, d.recordScene}
+	}
+	for _, step := range steps {
 		err := step(ctx)
 		switch {
 		case interrupted.Err() != nil && d.linked:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,6 +27,28 @@ func (d *demo) show(ctx context.Context, args ...string) error {
 	out, err := d.kubectl(ctx, args...)
 	fmt.Print(out)
 	return err
+}
+
+// recordScene records recording.sh, which runs kubectl as the administrator, in a terminal of fixed size.
+func (d *demo) recordScene(ctx context.Context) error {
+	file, err := filepath.Abs(d.record)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "asciinema", "rec", "--quiet", "--overwrite", "--cols=88", "--rows=29",
+		"--env=TERM", "--command=./recording.sh", file)
+	cmd.Dir = "hack/demo"
+	cmd.Env = append(os.Environ(), "TERM=xterm-256color", "KUBECONFIG="+d.path("kubeconfig"),
+		"KUBECACHEDIR="+d.path("kubectl-cache"), "PLEX_URL="+d.plexURL, "ENDED="+d.path("scene-ended"),
+		"PATH="+d.assets+string(os.PathListSeparator)+os.Getenv("PATH"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("record the scene: %w\n%s", err, out)
+	}
+	// asciinema does not pass on how the scene ended.
+	if _, err := os.Stat(d.path("scene-ended")); err != nil {
+		return errors.New("the scene failed; its recording is in " + file)
+	}
+	return nil
 }
 
 // timed runs a step and prints how long it took, and every ten seconds that it is still running.

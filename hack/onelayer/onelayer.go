@@ -21,7 +21,7 @@ type Image struct {
 	Name string
 	// Program is the path of the program; the image holds it under its base name, in the root.
 	Program string
-	// Arch is the architecture the program is built for, such as amd64. Default: that of this machine.
+	// Arch is the architecture the program is built for, such as amd64; arm is v7. Default: that of this machine.
 	Arch string
 	// Created is the time of the image and of its file.
 	Created time.Time
@@ -55,13 +55,17 @@ func (i Image) Write(archive string) (Packed, error) {
 	if err != nil {
 		return Packed{}, fmt.Errorf("compress the layer: %w", err)
 	}
-	config, err := json.Marshal(map[string]any{
+	description := map[string]any{
 		"architecture": cmp.Or(i.Arch, runtime.GOARCH),
 		"os":           "linux",
 		"created":      i.Created.UTC(),
 		"config":       map[string]any{"Entrypoint": []string{"/" + base}, "User": "65532:65532", "Labels": i.Labels},
 		"rootfs":       map[string]any{"type": "layers", "diff_ids": []string{digest(layer)}},
-	})
+	}
+	if description["architecture"] == "arm" {
+		description["variant"] = "v7"
+	}
+	config, err := json.Marshal(description)
 	if err != nil {
 		return Packed{}, err
 	}

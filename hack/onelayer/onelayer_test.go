@@ -58,6 +58,18 @@ func TestArchiveHoldsTheProgram(t *testing.T) {
 	}
 }
 
+func TestArmIsVariantSeven(t *testing.T) {
+	t.Parallel()
+	image := example(t)
+	image.Arch = "arm"
+	archive, _ := write(t, image)
+	var config struct{ Architecture, Variant string }
+	decode(t, unpack(t, bytes.NewReader(archive))["config.json"], &config)
+	if config.Architecture != "arm" || config.Variant != "v7" {
+		t.Errorf("got %+v, want arm v7", config)
+	}
+}
+
 func TestDigestIsThatOfTheRegistry(t *testing.T) {
 	t.Parallel()
 	config := fmt.Sprintf(`{"rootfs":{"type":"layers","diff_ids":["sha256:%064d"]}}`, 0)

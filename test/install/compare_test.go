@@ -31,7 +31,7 @@ func TestChartAndKustomizeInstallTheSame(t *testing.T) {
 			fromKustomize := normalised(kustomizeObjects(t, test.optional...))
 			// Helm makes the namespace itself (--create-namespace) and sets no labels on it.
 			delete(fromKustomize, "Namespace /"+namespace)
-			fromChart := normalised(chartObjects(t, test.values+"\nimage: {tag: latest}"))
+			fromChart := normalised(chartObjects(t, test.values))
 			// A hook: not installed, but run when the chart is uninstalled.
 			delete(fromChart, "Job "+namespace+"/plexlink-uninstall")
 			for _, name := range slices.Sorted(maps.Keys(fromKustomize)) {

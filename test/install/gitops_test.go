@@ -2,7 +2,6 @@ package install
 
 import (
 	"os"
-	"regexp"
 	"testing"
 
 	"github.com/google/cel-go/cel"
@@ -67,28 +66,37 @@ func TestHealthChecksOfGitOpsTools(t *testing.T) {
 	}
 }
 
-// healthChecks takes both from docs/gitops.md.
+// healthChecks takes both from the docs.
 func healthChecks(t *testing.T) (argo string, flux fluxChecks) {
 	t.Helper()
-	text, err := os.ReadFile(root("docs", "gitops.md"))
-	if err != nil {
-		t.Fatal(err)
+	for _, block := range yamlBlocks(t, root("docs", "argocd.md")) {
+		var configMap struct{ Data map[string]string }
+		if err := yaml.Unmarshal([]byte(block), &configMap); err != nil {
+			t.Fatal(err)
+		}
+		argo += configMap.Data["resource.customizations.health.plexlink.dev_PlexLink"]
 	}
-	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1)
-	if len(blocks) != 2 {
-		t.Fatalf("docs/gitops.md has %d blocks of YAML", len(blocks))
+	for _, block := range yamlBlocks(t, root("docs", "flux.md")) {
+		for _, o := range decode(t, "docs/flux.md", block) {
+			var kustomization struct {
+				Spec struct{ HealthCheckExprs []fluxChecks }
+			}
+			text, err := yaml.Marshal(o.Object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := yaml.Unmarshal(text, &kustomization); err != nil {
+				t.Fatal(err)
+			}
+			if len(kustomization.Spec.HealthCheckExprs) > 0 {
+				flux = kustomization.Spec.HealthCheckExprs[0]
+			}
+		}
 	}
-	var configMap struct{ Data map[string]string }
-	var kustomization struct {
-		Spec struct{ HealthCheckExprs []fluxChecks }
+	if argo == "" || flux.Current == "" {
+		t.Fatal("the docs have no health checks")
 	}
-	if err := yaml.Unmarshal(blocks[0][1], &configMap); err != nil {
-		t.Fatal(err)
-	}
-	if err := yaml.Unmarshal(blocks[1][1], &kustomization); err != nil {
-		t.Fatal(err)
-	}
-	return configMap.Data["resource.customizations.health.plexlink.dev_PlexLink"], kustomization.Spec.HealthCheckExprs[0]
+	return argo, flux
 }
 
 // argoHealth runs the script as Argo CD does: obj is the object, the result a table with status and message.

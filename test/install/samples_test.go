@@ -8,9 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 )
 
 func TestAPIServerAcceptsTheSamples(t *testing.T) {
@@ -36,37 +38,32 @@ func read(t *testing.T, file string) []*unstructured.Unstructured {
 	return decode(t, file, string(text))
 }
 
-// The YAML of the docs must be as valid as the samples. Kinds that this API server does not have only have to be YAML.
-func TestAPIServerAcceptsTheYAMLOfTheDocs(t *testing.T) {
+func TestSchemaForEditorsAcceptsTheSamplesAndRefusesMistakes(t *testing.T) {
 	t.Parallel()
-	pages, err := filepath.Glob(root("docs", "*.md"))
+	schema, err := jsonschema.NewCompiler().Compile(root("config", "crd", "plexlink_v1alpha1.schema.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := map[string]int{}
-	for _, page := range append(pages, root("README.md")) {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
-			if !strings.HasPrefix(strings.TrimLeft(block[1], "# "), "apiVersion:") {
-				continue // a part of an object
-			}
-			for _, o := range decode(t, page, block[1]) {
-				if o.GetNamespace() == "" {
-					o.SetNamespace("media")
-				}
-				switch gvk := o.GroupVersionKind(); gvk.Group {
-				case "", "plexlink.dev":
-					known[gvk.Kind]++
-					accepted(t, []*unstructured.Unstructured{o})
-				}
+	files, err := filepath.Glob(root("config", "samples", "*plexlink*.yaml"))
+	if err != nil || len(files) < 2 {
+		t.Fatalf("the samples are %v, %v", files, err)
+	}
+	for _, file := range files {
+		for _, o := range read(t, file) {
+			if err := schema.Validate(o.Object); err != nil {
+				t.Errorf("%s: %v", file, err)
 			}
 		}
 	}
-	if known["PlexLink"] < 2 || known["Secret"] < 1 {
-		t.Errorf("got %v in the docs, want PlexLinks and Secrets: are the blocks found?", known)
+	for mistake, want := range map[string]string{
+		"{apiVersion: plexlink.dev/v1, kind: PlexLink, metadata: {}, spec: {}}":                              "'/apiVersion'",
+		"{apiVersion: plexlink.dev/v1alpha1, kind: PlexLink, metadata: {}, spec: {suspended: true}}":         "'suspended' not allowed",
+		"{apiVersion: plexlink.dev/v1alpha1, kind: PlexLink, metadata: {}, spec: {deletionPolicy: Keep}}":    "'/spec/deletionPolicy'",
+		"{apiVersion: plexlink.dev/v1alpha1, kind: PlexLink, metadata: {}, spec: {server: {schemes: HTTP}}}": "'/spec/server/schemes'",
+	} {
+		if err := schema.Validate(decode(t, "mistake", mistake)[0].Object); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", mistake, err, want)
+		}
 	}
 }
 
@@ -88,6 +85,31 @@ func TestFullSampleShowsEveryField(t *testing.T) {
 		}
 	}
 	walk("spec", &spec)
+}
+
+// Artifact Hub reads these annotations of the chart, each of which is YAML in a text.
+func TestAnnotationsForArtifactHubAreRight(t *testing.T) {
+	t.Parallel()
+	metadata := loadChart(t).Metadata
+	accepted(t, decode(t, "crdsExamples", strings.TrimPrefix(strings.ReplaceAll(
+		metadata.Annotations["artifacthub.io/crdsExamples"], "\n  ", "\n"), "- ")))
+	for name, want := range map[string]string{
+		"artifacthub.io/images": "image: ghcr.io/plexlink/operator:" + metadata.AppVersion,
+		"artifacthub.io/crds":   "name: plexlinks.plexlink.dev",
+	} {
+		if !strings.Contains(metadata.Annotations[name], want+"\n") {
+			t.Errorf("got %s %q, want it to have %q", name, metadata.Annotations[name], want)
+		}
+	}
+	for _, name := range []string{"changes", "links", "images", "crds"} {
+		var list []map[string]any
+		if err := yaml.UnmarshalStrict([]byte(metadata.Annotations["artifacthub.io/"+name]), &list); err != nil || len(list) == 0 {
+			t.Errorf("artifacthub.io/%s: got %v, %v, want a list", name, list, err)
+		}
+	}
+	if "v"+metadata.Version != metadata.AppVersion {
+		t.Errorf("got chart version %s and appVersion %s, want the same", metadata.Version, metadata.AppVersion)
+	}
 }
 
 func TestPolicyRestrictsServerURLs(t *testing.T) {

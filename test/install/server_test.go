@@ -5,8 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"github.com/google/go-cmp/cmp"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	monitoringv1alpha1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,18 +19,24 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// accepted sends objects to the API server, which checks them strictly and keeps none. Those of the Prometheus operator
-// are decoded strictly into its types instead.
+// decoded are the kinds that this API server does not have, and Go types to decode them into strictly.
+var decoded = map[string]func() any{
+	"ServiceMonitor":     func() any { return &monitoringv1.ServiceMonitor{} },
+	"PrometheusRule":     func() any { return &monitoringv1.PrometheusRule{} },
+	"AlertmanagerConfig": func() any { return &monitoringv1alpha1.AlertmanagerConfig{} },
+	"OCIRepository":      func() any { return &sourcev1.OCIRepository{} },
+	"HelmRelease":        func() any { return &helmv2.HelmRelease{} },
+	"Kustomization":      func() any { return &kustomizev1.Kustomization{} },
+}
+
+// accepted sends objects to the API server, which checks them strictly and keeps none, or decodes them strictly.
 func accepted(t *testing.T, objects []*unstructured.Unstructured) {
 	t.Helper()
 	for _, o := range objects {
 		var err error
-		switch o.GetKind() {
-		case "ServiceMonitor":
-			err = decodesInto(o, &monitoringv1.ServiceMonitor{})
-		case "PrometheusRule":
-			err = decodesInto(o, &monitoringv1.PrometheusRule{})
-		default:
+		if typed, ok := decoded[o.GetKind()]; ok {
+			err = decodesInto(o, typed())
+		} else {
 			err = cluster.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o.DeepCopy()),
 				client.FieldOwner("test"), client.ForceOwnership, client.DryRunAll)
 		}
@@ -58,149 +68,6 @@ func TestAPIServerAcceptsTheManifests(t *testing.T) {
 	t.Parallel()
 	installNamespace(t)
 	accepted(t, kustomizeObjects(t, "network-policy", "prometheus"))
-}
-
-// options has values for every option of the chart, with texts that must then be in the manifests.
-var options = []struct {
-	values string
-	want   []string
-}{
-	{values: ""},
-	{"replicaCount: 2", []string{"kind: PodDisruptionBudget", "topologyKey: kubernetes.io/hostname"}},
-	{"{replicaCount: 2, podDisruptionBudget: {enabled: false}}", []string{"replicas: 2"}},
-	{
-		"{image: {repository: 'registry.example.com:5000/plexlink', tag: v1, pullPolicy: Never}, imagePullSecrets: [{name: mine}]}",
-		[]string{"image: registry.example.com:5000/plexlink:v1", "imagePullPolicy: Never", "- name: mine"},
-	},
-	{
-		"image: {digest: 'sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef'}",
-		[]string{"image: ghcr.io/plexlink/operator@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"},
-	},
-	{"fullnameOverride: links", []string{"name: links-controller-manager"}},
-	{
-		"{replicaCount: 2, leaderElection: {leaseDuration: 1m, renewDeadline: 40s, retryPeriod: 1.5s}}",
-		[]string{"--leader-election-lease-duration=1m", "--leader-election-renew-deadline=40s", "--leader-election-retry-period=1.5s"},
-	},
-	{"watchNamespaces: [media, home]", []string{"--watch-namespaces=media,home"}},
-	{"crds: {enabled: false}", nil},
-	{"crds: {keep: false}", []string{"kind: CustomResourceDefinition"}},
-	{
-		"plex: {url: 'http://plex.test:8080', qps: 0.5, burst: 3}",
-		[]string{"--plex-url=http://plex.test:8080", "--plex-qps=0.5", "--plex-burst=3"},
-	},
-	{"denyServerCIDRs: [10.0.0.0/24, 'fe80::/10']", []string{"--deny-server-cidrs=10.0.0.0/24,fe80::/10"}},
-	{"serviceDiscovery: {enabled: false}", nil},
-	{"clusterDomain: home.example.com", []string{"--cluster-domain=home.example.com"}},
-	{"serverCheckInterval: 5m", []string{"--server-check-interval=5m"}},
-	{"logLevel: debug", []string{"--zap-log-level=debug"}},
-	{"logLevel: 5", []string{"--zap-log-level=5"}},
-	{"resources: {requests: {cpu: 1}, limits: {cpu: '2', memory: 1Gi}}", []string{"memory: 1Gi"}},
-	{"{priorityClassName: system-cluster-critical, nodeSelector: {disk: ssd}}", []string{"priorityClassName: system-cluster-critical", "disk: ssd"}},
-	{
-		"{tolerations: [{key: a, operator: Exists}], affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: " +
-			"[{weight: 1, preference: {matchExpressions: [{key: disk, operator: Exists}]}}]}}}",
-		[]string{"operator: Exists", "nodeAffinity:"},
-	},
-	{
-		"topologySpreadConstraints: [{maxSkew: 2, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]",
-		[]string{"topologyKey: zone"},
-	},
-	{"networkPolicy: {enabled: true, apiPorts: [443, 16443], serverPorts: [32400, 33400]}", []string{"port: 16443", "port: 33400"}},
-	{"serviceMonitor: {enabled: true, interval: 1m30s, labels: {release: prometheus}}", []string{"interval: 1m30s", "release: prometheus"}},
-	{"prometheusRule: {enabled: true, labels: {release: prometheus}}", []string{"PlexLinkNotReady", "{{ $labels.namespace }}"}},
-	{"dashboard: {enabled: true, labels: {grafana: mine}}", []string{"plexlink.json:", "grafana: mine"}},
-}
-
-func TestAPIServerAcceptsTheChartWithEveryOption(t *testing.T) {
-	t.Parallel()
-	installNamespace(t)
-	for _, test := range options {
-		t.Run(test.values, func(t *testing.T) {
-			t.Parallel()
-			objects := chartObjects(t, test.values)
-			accepted(t, objects)
-			var all strings.Builder
-			for _, o := range objects {
-				text, err := yaml.Marshal(o.Object)
-				if err != nil {
-					t.Fatal(err)
-				}
-				all.Write(text)
-			}
-			for _, want := range test.want {
-				if !strings.Contains(all.String(), want) {
-					t.Errorf("the manifests do not contain %q:\n%s", want, all.String())
-				}
-			}
-		})
-	}
-}
-
-func TestEveryOptionIsTested(t *testing.T) {
-	t.Parallel()
-	tested := map[string]any{}
-	for _, test := range options {
-		values := map[string]any{}
-		if err := yaml.Unmarshal([]byte(test.values), &values); err != nil {
-			t.Fatal(err)
-		}
-		for name := range leaves(values, "") {
-			tested[name] = true
-		}
-	}
-	for name := range leaves(loadChart(t).Values, "") {
-		// The parts of resources are Kubernetes' own.
-		if !strings.HasPrefix(name, ".resources.") && tested[name] == nil && name != ".dashboard.labels.grafana_dashboard" {
-			t.Errorf("no test sets %s", name)
-		}
-	}
-}
-
-func leaves(values map[string]any, prefix string) map[string]any {
-	all := map[string]any{}
-	for name, value := range values {
-		if below, ok := value.(map[string]any); ok && len(below) > 0 {
-			for each := range leaves(below, prefix+"."+name) {
-				all[each] = true
-			}
-		}
-		all[prefix+"."+name] = true
-	}
-	return all
-}
-
-func TestSchemaRefusesWrongValues(t *testing.T) {
-	t.Parallel()
-	for values, want := range map[string]string{
-		"replicas: 2":        "additional properties 'replicas' not allowed",
-		"replicaCount: many": "at '/replicaCount': got string, want integer",
-		"image: {repository: 'example.com/plexlink:v1'}": "at '/image/repository'",
-		"image: {digest: 'sha256:12'}":                   "at '/image/digest'",
-		"image: {pullPolicy: Sometimes}":                 "at '/image/pullPolicy': value must be one of 'IfNotPresent', 'Always', 'Never'",
-		"watchNamespaces: media":                         "at '/watchNamespaces': got string, want array",
-		"watchNamespaces: ['a,b']":                       "at '/watchNamespaces/0': 'a,b' does not match pattern",
-		"plex: {qps: 0}":                                 "at '/plex/qps': exclusiveMinimum: got 0, want 0",
-		"plex: {qps: 50}":                                "at '/plex/qps': maximum: got 50, want 10",
-		"plex: {url: plex.tv}":                           "at '/plex/url': 'plex.tv' does not match pattern",
-		"denyServerCIDRs: [10.0.0.1]":                    "at '/denyServerCIDRs/0': '10.0.0.1' does not match pattern",
-		"clusterDomain: .local":                          "at '/clusterDomain': '.local' does not match pattern",
-		"serverCheckInterval: 60":                        "at '/serverCheckInterval': got number, want string",
-		"logLevel: trace":                                "at '/logLevel'",
-		"logLevel: 9":                                    "at '/logLevel': maximum: got 9, want 7",
-		"leaderElection: {leaseDuration: 15}":            "at '/leaderElection/leaseDuration': got number, want string",
-		"leaderElection: {retryPeriod: soon}":            "at '/leaderElection/retryPeriod': 'soon' does not match pattern",
-		"networkPolicy: {serverPorts: [0]}":              "at '/networkPolicy/serverPorts/0': minimum: got 0, want 1",
-		"serviceMonitor: {interval: often}":              "at '/serviceMonitor/interval': 'often' does not match pattern",
-		"nodeSelector: {a: 1}":                           "at '/nodeSelector/a': got number, want string",
-		"podDisruptionBudget: {enabled: 'yes'}":          "at '/podDisruptionBudget/enabled': got string, want boolean",
-	} {
-		t.Run(values, func(t *testing.T) {
-			t.Parallel()
-			if _, err := renderChart(t, values); err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("the error is %v\nwant %s", err, want)
-			}
-		})
-	}
 }
 
 func TestWithNamespacesNoRightReachesBeyondThem(t *testing.T) {

@@ -1,5 +1,5 @@
 // Package install tests what a cluster owner installs and writes: the chart, the kustomize manifests, the samples, and
-// the health checks of docs/gitops.md, on a real API server.
+// the docs with their health checks, on a real API server.
 package install
 
 import (

@@ -14,6 +14,9 @@
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "plexlink.selector" -}}
@@ -32,6 +35,13 @@ control-plane: controller-manager
 {{- else -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
+{{- end -}}
+
+{{/* Labels of Pods that their selectors do not have. */}}
+{{- define "plexlink.podLabels" -}}
+{{- with mustMerge (dict) .Values.podLabels .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* Settings that the Deployment and the Job of the uninstallation share. */}}
@@ -56,23 +66,19 @@ tolerations:
 affinity:
 {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with index .Values "podSecurityContext" }}
 securityContext:
-  runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
-  seccompProfile:
-    type: RuntimeDefault
+{{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- define "plexlink.containerSettings" -}}
 image: {{ include "plexlink.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- with index .Values "securityContext" }}
 securityContext:
-  allowPrivilegeEscalation: false
-  capabilities:
-    drop:
-    - ALL
-  readOnlyRootFilesystem: true
+{{- toYaml . | nindent 2 }}
+{{- end }}
 env:
 - name: GOMEMLIMIT
   valueFrom:
@@ -83,6 +89,9 @@ env:
   valueFrom:
     fieldRef:
       fieldPath: status.podIPs
+{{- with .Values.env }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
 resources:
 {{- toYaml .Values.resources | nindent 2 }}
 {{- end -}}

@@ -1,0 +1,182 @@
+package install
+
+import (
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+// skipped are kinds whose Go types no released module has. They only have to be YAML with a name.
+var skipped = []string{"Application", "ExternalSecret", "PushSecret", "SecretStore"}
+
+// pages are all Markdown files of the repository.
+func pages(t *testing.T) []string {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir(root(), func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && slices.Contains([]string{"bin", "dist", ".git", "node_modules"}, entry.Name()):
+			return fs.SkipDir
+		case filepath.Ext(path) == ".md":
+			found = append(found, path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+var (
+	yamlFence = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```$")
+	heredoc   = regexp.MustCompile("(?ms)<<'EOF'\n(apiVersion: .*?)^EOF$")
+)
+
+// yamlBlocks are the blocks of YAML in a page, and what its commands apply.
+func yamlBlocks(t *testing.T, page string) []string {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var blocks []string
+	for _, match := range yamlFence.FindAllStringSubmatch(string(text), -1) {
+		block := regexp.MustCompile("(?m)^"+match[1]).ReplaceAllString(match[2], "")
+		blocks = append(blocks, block)
+	}
+	for _, match := range heredoc.FindAllStringSubmatch(string(text), -1) {
+		blocks = append(blocks, match[1])
+	}
+	return blocks
+}
+
+func TestYAMLOfTheDocsIsValid(t *testing.T) {
+	t.Parallel()
+	installNamespace(t)
+	count := map[string]int{}
+	for _, page := range pages(t) {
+		for _, block := range yamlBlocks(t, page) {
+			if !strings.Contains(block, "apiVersion:") {
+				count["parts"]++
+				partIsValid(t, page, block)
+				continue
+			}
+			for _, o := range decode(t, page, block) {
+				if o.GetNamespace() == "" && o.GetKind() != "Namespace" {
+					o.SetNamespace("media")
+				}
+				switch {
+				case slices.Contains(skipped, o.GetKind()):
+					count["skipped"]++
+				case decoded[o.GetKind()] != nil:
+					count["decoded"]++
+					accepted(t, []*unstructured.Unstructured{o})
+				default:
+					count["applied"]++
+					accepted(t, []*unstructured.Unstructured{o})
+				}
+			}
+		}
+	}
+	t.Logf("objects and parts of objects: %v", count)
+	if count["applied"] < 30 || count["decoded"] < 4 || count["parts"] < 15 {
+		t.Errorf("got %v, want more: are the blocks found?", count)
+	}
+}
+
+// partIsValid checks a part of a Pod strictly; any other only has to be YAML.
+func partIsValid(t *testing.T, page, block string) {
+	t.Helper()
+	var part any
+	if err := yaml.UnmarshalStrict([]byte(block), &part); err != nil {
+		t.Errorf("%s: %v\n%s", page, err, block)
+	}
+	fields, _ := part.(map[string]any)
+	if fields["containers"] == nil && fields["initContainers"] == nil {
+		return
+	}
+	if err := yaml.UnmarshalStrict([]byte(block), &corev1.PodSpec{}); err != nil {
+		t.Errorf("%s: %v\n%s", page, err, block)
+	}
+}
+
+var (
+	fence   = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
+	code    = regexp.MustCompile("`[^`\n]*`")
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	anchor  = regexp.MustCompile(`<a (?:id|name)="([^"]+)"`)
+)
+
+// anchors are the headings of a page as GitHub and the site name them.
+func anchors(text string) map[string]bool {
+	found := map[string]bool{}
+	for _, match := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+		slug := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(match[1]), "")
+		found[strings.ReplaceAll(slug, " ", "-")] = true
+	}
+	for _, match := range anchor.FindAllStringSubmatch(text, -1) {
+		found[match[1]] = true
+	}
+	return found
+}
+
+func TestLinksOfTheDocsLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	checked, toAnchors, external := 0, 0, 0
+	linked := map[string]bool{}
+	for _, page := range pages(t) {
+		raw, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := code.ReplaceAllString(fence.ReplaceAllString(string(raw), ""), "`code`")
+		for _, match := range link.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(match[1], ":") {
+				external++
+				continue
+			}
+			checked++
+			file, fragment, _ := strings.Cut(match[1], "#")
+			target := page
+			if file != "" {
+				target = filepath.Join(filepath.Dir(page), file)
+				linked[target] = true
+			}
+			content, err := os.ReadFile(target)
+			if info, statErr := os.Stat(target); statErr == nil && info.IsDir() {
+				err = nil
+			}
+			if err != nil {
+				t.Errorf("%s: broken link %s", page, match[1])
+			} else if fragment != "" {
+				toAnchors++
+				if !anchors(string(content))[fragment] {
+					t.Errorf("%s: %s has no heading for %s; it has %v", page, target, fragment,
+						slices.Sorted(maps.Keys(anchors(string(content)))))
+				}
+			}
+		}
+	}
+	t.Logf("%d relative links, %d of them to headings; %d external links are not checked", checked, toAnchors, external)
+	if checked < 60 || toAnchors < 15 {
+		t.Errorf("got %d links, %d to headings, want more: are they found?", checked, toAnchors)
+	}
+	for _, page := range pages(t) {
+		if strings.HasPrefix(page, root("docs")) && !linked[page] {
+			t.Errorf("no page links to %s: add it to docs/README.md", page)
+		}
+	}
+}
