@@ -19,7 +19,7 @@ import (
 
 var (
 	links  = flag.Int("links", 10000, "how many PlexLinks are linked")
-	settle = flag.Duration("settle", 20*time.Second, "time after a start before anything is measured")
+	settle = flag.Duration("settle", 150*time.Second, "time after a start before anything is measured: garbage is collected every two minutes at least")
 	idle   = flag.Duration("idle", time.Minute, "time over which CPU and requests are measured")
 )
 
