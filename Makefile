@@ -24,7 +24,7 @@ help: ## Show this list.
 		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: control-plane ## Show the whole flow on this machine; AUTO=1 enters the PIN by itself and exits.
+demo: control-plane ## Show the whole flow on this machine; AUTO=1 enters the PIN for you and exits.
 	@go build -o bin/demo/ ./hack/demo
 	@exec bin/demo/demo $(if $(filter 1,$(AUTO)),-auto)
 
