@@ -213,7 +213,7 @@ release-commit: ## Name VERSION in all files that name a version; commit and tag
 	hack/release.sh prepare $(VERSION)
 
 .PHONY: release-assets
-release-assets: image sbom build-installer plugin chart crd-schema ## Write all files of the release VERSION, their checksums and its notes into dist.
+release-assets: image sbom build-installer plugin chart crd-schema ## Write the files, checksums and notes of the release VERSION into dist.
 	hack/release.sh check $(VERSION)
 	hack/release.sh notes $(VERSION) > dist/notes.md
 	cp bin/image/plexlink-*.tar bin/image/plexlink.cdx.json config/crd/plexlink_v1alpha1.schema.json dist/

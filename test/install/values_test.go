@@ -212,7 +212,8 @@ func TestNoUserIsSetWhereTheClusterAssignsIt(t *testing.T) {
 func TestCommonLabelsAreInNoSelector(t *testing.T) {
 	t.Parallel()
 	labeled := 0
-	for _, o := range chartObjects(t, "{commonLabels: {team: media}, podLabels: {pod: label}, replicaCount: 2, networkPolicy: {enabled: true}}") {
+	values := "{commonLabels: {team: media}, podLabels: {pod: label}, replicaCount: 2, networkPolicy: {enabled: true}}"
+	for _, o := range chartObjects(t, values) {
 		if o.GetLabels()["team"] == "media" {
 			labeled++
 		} else {
