@@ -29,14 +29,14 @@ func TestSingleManagerDoesNotDependOnALease(t *testing.T) {
 		}
 		for _, o := range objects {
 			if rules, _, _ := unstructured.NestedSlice(o.Object, "rules"); slices.ContainsFunc(rules, isAboutLeases) {
-				t.Errorf("%s: %s gives rights to Leases, want none", name, key(o))
+				t.Errorf("%s: %s grants permissions for Leases, want none", name, key(o))
 			}
 		}
 	}
 	if role := only(t, chartObjects(t, "replicaCount: 2"), "Role"); role == nil {
 		t.Error("two replicas have no Role")
 	} else if rules, _, _ := unstructured.NestedSlice(role.Object, "rules"); !slices.ContainsFunc(rules, isAboutLeases) {
-		t.Errorf("got the rules %v for two replicas, want rights to Leases", rules)
+		t.Errorf("got the rules %v for two replicas, want permissions for Leases", rules)
 	}
 }
 
