@@ -21,10 +21,10 @@ endif
 help: ## Show this list.
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: control-plane ## Show the whole flow on this machine; AUTO=1 enters the PIN by itself and exits.
+demo: control-plane ## Show the whole flow on this machine; AUTO=1 enters the PIN for you and exits.
 	@go build -o bin/demo/ ./hack/demo
 	@exec bin/demo/demo $(if $(filter 1,$(AUTO)),-auto)
 
@@ -228,7 +228,7 @@ release-commit: ## Name VERSION in all files that name a version; commit and tag
 	hack/release.sh prepare $(VERSION)
 
 .PHONY: release-assets
-release-assets: image sbom build-installer plugin chart crd-schema ## Write all files of the release VERSION, their checksums and its notes into dist.
+release-assets: image sbom build-installer plugin chart crd-schema ## Write the files, checksums and notes of the release VERSION into dist.
 	hack/release.sh check $(VERSION)
 	hack/release.sh notes $(VERSION) > dist/notes.md
 	cp bin/image/plexlink-*.tar bin/image/plexlink.cdx.json config/crd/plexlink_v1alpha1.schema.json dist/

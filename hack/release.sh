@@ -24,6 +24,8 @@ prepare) # Names the version wherever a file does; commit and tag the result.
 	sed -i "s/newTag: .*/newTag: $version/" config/manager/kustomization.yaml
 	sed -i "s/?ref=v[0-9][^']*/?ref=$version/" docs/operations.md
 	sed -i "s/targetRevision: .*/targetRevision: ${version#v}/" docs/argocd.md
+	sed -i "s#operator:v[0-9.]*#operator:$version#; s#refs/tags/v[0-9.]*#refs/tags/$version#
+		s#charts/plexlink:[0-9.]*#charts/plexlink:${version#v}#" SECURITY.md charts/plexlink/README.md
 	if ! grep -qF "## [${version#v}]" CHANGELOG.md; then
 		sed -i "s/^## \[Unreleased\]$/&\n\n## [${version#v}] - $(date -u +%F)/" CHANGELOG.md
 	fi

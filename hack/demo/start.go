@@ -33,7 +33,7 @@ func (d *demo) start(ctx context.Context) error {
 	}{
 		{"Building the programs into " + binaries, d.build},
 		{"Starting etcd and kube-apiserver", d.startControlPlane},
-		{"Installing the CRD, the ServiceAccount and its rights", d.install},
+		{"Installing the CRD, the ServiceAccount and its role", d.install},
 		{"Starting plexsim, the simulated plex.tv", d.startPlexsim},
 		{"Starting the manager", d.startManager},
 	} {
@@ -85,7 +85,7 @@ func (d *demo) startControlPlane(context.Context) error {
 	return os.WriteFile(d.path("kubeconfig"), env.KubeConfig, 0o600)
 }
 
-// install applies what the manager needs: the CRD, and the ServiceAccount with the rights it has in any cluster.
+// install applies what the manager needs: the CRD, and the ServiceAccount with the permissions it has in any cluster.
 func (d *demo) install(ctx context.Context) error {
 	for _, args := range [][]string{
 		{"create", "namespace", namespace},

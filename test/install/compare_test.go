@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// helmsOwn are labels that Helm's users expect, and that say nothing of what is installed.
+// helmsOwn are labels that only Helm sets.
 var helmsOwn = []string{"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"}
 
 func TestChartAndKustomizeInstallTheSame(t *testing.T) {
@@ -28,11 +28,11 @@ func TestChartAndKustomizeInstallTheSame(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			fromKustomize := normalised(kustomizeObjects(t, test.optional...))
-			// Helm makes the namespace itself (--create-namespace) and sets no labels on it.
+			fromKustomize := normalized(kustomizeObjects(t, test.optional...))
+			// Helm creates the namespace (--create-namespace), without labels.
 			delete(fromKustomize, "Namespace /"+namespace)
-			fromChart := normalised(chartObjects(t, test.values))
-			// A hook: not installed, but run when the chart is uninstalled.
+			fromChart := normalized(chartObjects(t, test.values))
+			// A hook that runs when the chart is uninstalled.
 			delete(fromChart, "Job "+namespace+"/plexlink-uninstall")
 			for _, name := range slices.Sorted(maps.Keys(fromKustomize)) {
 				if _, ok := fromChart[name]; !ok {
@@ -49,8 +49,8 @@ func TestChartAndKustomizeInstallTheSame(t *testing.T) {
 	}
 }
 
-// normalised removes what differs by design: Helm's own labels, and the annotation that keeps the CRD.
-func normalised(objects []*unstructured.Unstructured) map[string]any {
+// normalized removes what differs by design: Helm's own labels, and the annotation that keeps the CRD.
+func normalized(objects []*unstructured.Unstructured) map[string]any {
 	byName := map[string]any{}
 	for _, o := range objects {
 		withoutLabels(o.Object)

@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// healths is what the tools should say of each status.
+// healths are the expected healths of each status.
 var healths = map[string]struct{ argo, flux string }{
 	"not seen by the operator":            {"Progressing", "InProgress"},
 	"linked":                              {"Healthy", "Current"},
@@ -57,7 +57,7 @@ func TestHealthChecksOfGitOpsTools(t *testing.T) {
 			if got := flux.health(t, link); got != want.flux {
 				t.Errorf("Flux says %s, want %s", got, want.flux)
 			}
-			// Between a change of the spec and the operator's next look.
+			// Between a change of the spec and the next reconciliation.
 			later := map[string]any{"metadata": map[string]any{"generation": float64(99)}, "spec": link["spec"], "status": link["status"]}
 			if got, _ := argoHealth(t, argo, later); got != "Progressing" {
 				t.Errorf("after a change of the spec Argo CD says %s", got)

@@ -24,7 +24,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// namespace is where both kinds of manifests install the operator.
+// namespace is the namespace that chart and kustomize install the operator in.
 const namespace = "plexlink-system"
 
 func root(elements ...string) string {
@@ -40,7 +40,7 @@ func loadChart(t *testing.T) *chart.Chart {
 	return c
 }
 
-// renderChart renders the chart with values in YAML, and checks these against the schema as helm does.
+// renderChart renders the chart with values in YAML, validated against the schema as helm does.
 func renderChart(t *testing.T, values string) (map[string]string, error) {
 	t.Helper()
 	vals := map[string]any{}
@@ -60,7 +60,7 @@ func renderChart(t *testing.T, values string) (map[string]string, error) {
 	return files, nil
 }
 
-// chartObjects are the objects that the chart makes with these values.
+// chartObjects returns the objects that the chart renders with these values.
 func chartObjects(t *testing.T, values string) []*unstructured.Unstructured {
 	t.Helper()
 	files, err := renderChart(t, values)
@@ -76,7 +76,7 @@ func chartObjects(t *testing.T, values string) []*unstructured.Unstructured {
 	return sorted(objects)
 }
 
-// kustomizeObjects are the objects of config/default with these parts of it added that are commented out there.
+// kustomizeObjects returns the objects of config/default, with these commented-out parts enabled.
 func kustomizeObjects(t *testing.T, optional ...string) []*unstructured.Unstructured {
 	t.Helper()
 	dir := t.TempDir()
@@ -125,7 +125,7 @@ func decode(t *testing.T, name, text string) []*unstructured.Unstructured {
 	}
 }
 
-// key names an object within an installation.
+// key identifies an object within an installation.
 func key(o *unstructured.Unstructured) string {
 	return fmt.Sprintf("%s %s/%s", o.GetKind(), o.GetNamespace(), o.GetName())
 }
@@ -135,7 +135,7 @@ func sorted(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
 	return objects
 }
 
-// only returns the one object of a kind; nil: there is none.
+// only returns the one object of a kind, or nil.
 func only(t *testing.T, objects []*unstructured.Unstructured, kind string) *unstructured.Unstructured {
 	t.Helper()
 	var found *unstructured.Unstructured

@@ -10,8 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Faults A3 and A4: a manager that must renew a Lease exits when the API server is away, and with it the token that it
-// could not store yet.
+// A manager that must renew a Lease exits while the API server is down, and loses a token that it could not store yet.
 func TestSingleManagerDoesNotDependOnALease(t *testing.T) {
 	t.Parallel()
 	for name, objects := range map[string][]*unstructured.Unstructured{
@@ -29,14 +28,14 @@ func TestSingleManagerDoesNotDependOnALease(t *testing.T) {
 		}
 		for _, o := range objects {
 			if rules, _, _ := unstructured.NestedSlice(o.Object, "rules"); slices.ContainsFunc(rules, isAboutLeases) {
-				t.Errorf("%s: %s gives rights to Leases, want none", name, key(o))
+				t.Errorf("%s: %s grants permissions for Leases, want none", name, key(o))
 			}
 		}
 	}
 	if role := only(t, chartObjects(t, "replicaCount: 2"), "Role"); role == nil {
 		t.Error("two replicas have no Role")
 	} else if rules, _, _ := unstructured.NestedSlice(role.Object, "rules"); !slices.ContainsFunc(rules, isAboutLeases) {
-		t.Errorf("got the rules %v for two replicas, want rights to Leases", rules)
+		t.Errorf("got the rules %v for two replicas, want permissions for Leases", rules)
 	}
 }
 
@@ -45,8 +44,8 @@ func isAboutLeases(rule any) bool {
 	return slices.Contains(resources, "leases")
 }
 
-// A manager without leader election must not work beside those of the next release, however many these are. A strategy that
-// depends on their number would do more harm: server-side apply, which helm uses, cannot change RollingUpdate to Recreate.
+// A manager without leader election must not run beside those of the next release, whatever their number. A strategy that
+// depends on the number would not work: server-side apply, which helm uses, cannot change RollingUpdate to Recreate.
 func TestOldManagersEndBeforeNewOnesStart(t *testing.T) {
 	t.Parallel()
 	installNamespace(t)

@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// decoded are the kinds that this API server does not have, and Go types to decode them into strictly.
+// decoded maps the kinds that this API server does not serve to Go types, into which they are decoded strictly.
 var decoded = map[string]func() any{
 	"ServiceMonitor":     func() any { return &monitoringv1.ServiceMonitor{} },
 	"PrometheusRule":     func() any { return &monitoringv1.PrometheusRule{} },
@@ -29,7 +29,7 @@ var decoded = map[string]func() any{
 	"Kustomization":      func() any { return &kustomizev1.Kustomization{} },
 }
 
-// accepted sends objects to the API server, which checks them strictly and keeps none, or decodes them strictly.
+// accepted validates objects strictly: by a dry run of the API server, or by decoding.
 func accepted(t *testing.T, objects []*unstructured.Unstructured) {
 	t.Helper()
 	for _, o := range objects {
@@ -54,7 +54,7 @@ func decodesInto(o *unstructured.Unstructured, into any) error {
 	return yaml.UnmarshalStrict(text, into)
 }
 
-// installNamespace makes the operator's namespace as kustomize would.
+// installNamespace creates the operator's namespace as kustomize would.
 func installNamespace(t *testing.T) {
 	t.Helper()
 	o := only(t, kustomizeObjects(t), "Namespace")
@@ -197,7 +197,7 @@ func TestPodsAreRestricted(t *testing.T) {
 		if err := cluster.Create(t.Context(), pod, client.DryRunAll); err != nil {
 			t.Errorf("%s: %v", key(o), err)
 		}
-		// The test would see what is not allowed.
+		// Prove that the API server enforces the profile.
 		pod.Spec.Containers[0].SecurityContext.Capabilities = nil
 		if err := cluster.Create(t.Context(), pod, client.DryRunAll); err == nil || !strings.Contains(err.Error(), "PodSecurity") {
 			t.Errorf("%s with all capabilities: %v", key(o), err)

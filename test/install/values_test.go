@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// options has values for every option of the chart, with texts that must then be in the manifests.
+// options sets every value of the chart, and lists what the manifests must then contain.
 var options = []struct {
 	values string
 	want   []string
@@ -113,7 +113,7 @@ func TestEveryOptionIsTested(t *testing.T) {
 		}
 	}
 	for name := range leaves(loadChart(t).Values, "") {
-		// Below these the names are Kubernetes' own.
+		// The fields below these are Kubernetes' own.
 		kubernetes := regexp.MustCompile(`^.(resources|podSecurityContext|securityContext)[.]`)
 		if !kubernetes.MatchString(name) && tested[name] == nil && name != ".dashboard.labels.grafana_dashboard" {
 			t.Errorf("no test sets %s", name)
@@ -212,7 +212,8 @@ func TestNoUserIsSetWhereTheClusterAssignsIt(t *testing.T) {
 func TestCommonLabelsAreInNoSelector(t *testing.T) {
 	t.Parallel()
 	labeled := 0
-	for _, o := range chartObjects(t, "{commonLabels: {team: media}, podLabels: {pod: label}, replicaCount: 2, networkPolicy: {enabled: true}}") {
+	values := "{commonLabels: {team: media}, podLabels: {pod: label}, replicaCount: 2, networkPolicy: {enabled: true}}"
+	for _, o := range chartObjects(t, values) {
 		if o.GetLabels()["team"] == "media" {
 			labeled++
 		} else {

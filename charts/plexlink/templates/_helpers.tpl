@@ -84,7 +84,7 @@ env:
   valueFrom:
     resourceFieldRef:
       resource: limits.memory
-# Addresses beside the Pod's own end with their Pods, too.
+# Shows which addresses are those of Pods, and end with them.
 - name: POD_IPS
   valueFrom:
     fieldRef:
