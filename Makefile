@@ -76,6 +76,7 @@ vet: ## Run go vet over every Go module of the repository.
 	cd hack/tools && go vet ./...
 	cd hack/kubernetes && CGO_ENABLED=0 go vet -trimpath ./...
 	cd hack/kubernetes/node && CGO_ENABLED=0 go vet -trimpath ./...
+	cd test/clients && go vet ./...
 
 .PHONY: lint
 lint: vet bin/golangci-lint bin/actionlint ## Run the linters of .golangci.yml, go vet, and actionlint on the workflows.
@@ -102,6 +103,23 @@ test: control-plane ## Run all tests, with the race detector, on a real kube-api
 	go test $$race -timeout 15m -skip '^TestFaultMatrix$$' ./...; \
 	go test -timeout 15m -run '^TestFaultMatrix$$' ./test/stories; \
 	cd test/install && go test -timeout 15m ./...
+	@$(MAKE) --no-print-directory test-clients
+
+NPM_CLIENTS = test/clients/npm/node_modules/.package-lock.json
+
+$(NPM_CLIENTS): test/clients/npm/package-lock.json
+	cd test/clients/npm && npm ci --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@
+
+.PHONY: test-clients
+test-clients: $(if $(shell command -v npm),$(NPM_CLIENTS)) ## Let Plex clients of other projects, and a browser, use plexsim.
+	@for program in npm:nodejs:clients chromium:chromium:pages; do \
+		if ! command -v $${program%%:*} >/dev/null; then \
+			package=$${program#*:}; \
+			echo "NOTE: testing WITHOUT the $${package#*:} in test/clients/npm, they need $${package%:*} (Debian: apt install $${package%:*})."; \
+		fi; \
+	done
+	cd test/clients && go test -timeout 10m -count 1 ./...
 
 .PHONY: node-programs
 node-programs: control-plane ## Put what else a node needs (kubelet, containerd, runc, …) into bin/k8s.
