@@ -123,6 +123,7 @@ func TestEveryFaultAtEveryEndpoint(t *testing.T) {
 		"422":                {plextest.Fault{Status: 422, Body: `{"error":"Invalid token"}`}, withToken(ErrTokenInvalid, ErrBadRequest), false},
 		"400":                {plextest.Fault{Status: 400}, always(ErrBadRequest), false},
 		"404 HTML":           {plextest.Fault{Status: 404, Body: "<html></html>"}, always(ErrUnavailable), false},
+		"404 empty":          {plextest.Fault{Status: 404, Empty: true}, always(ErrUnavailable), false},
 		"403":                {plextest.Fault{Status: 403, Code: 1}, withToken(ErrTokenRefused, ErrBadRequest), false},
 		"498":                {plextest.Fault{Status: 498}, withToken(ErrTokenRefused, ErrUnavailable), false},
 		"time-out":           {plextest.Fault{Delay: time.Minute}, always(ErrUnavailable), true},
