@@ -291,7 +291,9 @@ func TestOddWorlds(t *testing.T) {
 		}
 	}
 
-	m.Update(func(s *plextest.Server) { s.IncompleteChain, s.SpinUp, s.AllowedWithoutAuth, s.CachesTokens = false, 0, false, true })
+	m.Update(func(s *plextest.Server) {
+		s.IncompleteChain, s.SpinUp, s.AllowedWithoutAuth, s.CachesTokens = false, 0, false, true
+	})
 	prove(t.Context())
 	h.sim.RevokeTokens(h.owner)
 	if proof := prove(t.Context()); proof.Outcomes[0].Err != nil {
