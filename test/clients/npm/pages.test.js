@@ -19,7 +19,7 @@ test.after(() => browser?.close());
 async function inBrowser(t, context = {}) {
   const page = await browser.newPage(context);
   t.after(() => page.close());
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(30_000);
   return page;
 }
 
