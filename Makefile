@@ -91,6 +91,7 @@ vet: ## Run go vet over every Go module of the repository.
 	cd hack/tools && go vet ./...
 	cd hack/kubernetes && CGO_ENABLED=0 go vet -trimpath ./...
 	cd hack/kubernetes/node && CGO_ENABLED=0 go vet -trimpath ./...
+	cd test/clients && go vet ./...
 
 .PHONY: lint
 lint: vet bin/golangci-lint bin/actionlint ## Run the linters of .golangci.yml, go vet, and actionlint on the workflows.
@@ -121,6 +122,23 @@ test: control-plane ## Run all tests, with the race detector, on a real kube-api
 	go test -v -timeout 15m -run '$(PROOFS)' ./test/stories >bin/proofs.log || { cat bin/proofs.log; exit 1; }; \
 	$(SHOW_PROOFS); \
 	cd test/install && go test -timeout 15m ./...
+	@$(MAKE) --no-print-directory test-clients
+
+NPM_CLIENTS = test/clients/npm/node_modules/.package-lock.json
+
+$(NPM_CLIENTS): test/clients/npm/package-lock.json
+	cd test/clients/npm && npm ci --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@
+
+.PHONY: test-clients
+test-clients: $(if $(shell command -v npm),$(NPM_CLIENTS)) ## Let Plex clients of other projects, and a browser, use plexsim.
+	@for program in npm:nodejs:clients chromium:chromium:pages; do \
+		if ! command -v $${program%%:*} >/dev/null; then \
+			package=$${program#*:}; \
+			echo "NOTE: testing WITHOUT the $${package#*:} in test/clients/npm, they need $${package%:*} (Debian: apt install $${package%:*})."; \
+		fi; \
+	done
+	cd test/clients && go test -timeout 10m -count 1 ./...
 
 .PHONY: test-exhaustive
 test-exhaustive: control-plane ## Let every call fail in every way, and play 500 random histories.

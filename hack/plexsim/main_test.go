@@ -185,12 +185,17 @@ func TestHTTPS(t *testing.T) {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(authority)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}
 	plain, _ := serve(t, "--https=false")
 	for name, test := range map[string]struct {
-		urls map[string]string
-		want bool
-	}{"by default": {urls, true}, "turned off": {plain, false}} {
+		urls   map[string]string
+		client *tls.Config
+		want   bool
+	}{
+		"by default":        {urls, &tls.Config{RootCAs: pool}, true},
+		"without --ca-file": {urls, nil, false},
+		"turned off":        {plain, &tls.Config{InsecureSkipVerify: true}, false},
+	} {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: test.client, DisableKeepAlives: true}}
 		for address, path := range map[string]string{"plex.tv": "/link", "My Plex Server": "/identity"} {
 			response, err := client.Get(strings.Replace(test.urls[address], "http:", "https:", 1) + path)
 			if (err == nil) != test.want {

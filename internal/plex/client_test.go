@@ -126,6 +126,7 @@ func TestEveryFaultAtEveryEndpoint(t *testing.T) {
 		"422":                {plextest.Fault{Status: 422, Body: `{"error":"Invalid token"}`}, withToken(ErrTokenInvalid, ErrBadRequest), false},
 		"400":                {plextest.Fault{Status: 400}, always(ErrBadRequest), false},
 		"404 HTML":           {plextest.Fault{Status: 404, Body: "<html></html>"}, always(ErrUnavailable), false},
+		"404 empty":          {plextest.Fault{Status: 404, Empty: true}, always(ErrUnavailable), false},
 		"403":                {plextest.Fault{Status: 403, Code: 1}, withToken(ErrTokenRefused, ErrBadRequest), false},
 		"498":                {plextest.Fault{Status: 498}, withToken(ErrTokenRefused, ErrUnavailable), false},
 		"time-out":           {plextest.Fault{Delay: time.Minute}, always(ErrUnavailable), true},
@@ -175,6 +176,40 @@ func TestEveryFaultAtEveryEndpoint(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestEveryCallReadsAnswersWhoseTypesDrift(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	m := h.sim.AddServer(plextest.Server{Name: "Home", Owner: h.owner})
+	h.link(t, h.owner)
+	drift := func(endpoint plextest.Endpoint) { h.sim.Fault(plextest.Fault{Endpoint: endpoint, Drift: true}) }
+	drift(plextest.CreatePIN)
+	pin, err := h.client.CreatePIN(t.Context(), h.device)
+	if err != nil || pin.ExpiresIn != 900*time.Second {
+		t.Fatalf("got %+v, %v; want a PIN for 900 s", pin, err)
+	}
+	for _, call := range []string{"pins.check", "user", "resources", "ping"} {
+		drift(calls[call].endpoint)
+		if err := calls[call].do(t.Context(), h, pin.ID); err != nil {
+			t.Errorf("%s: got %v, want no error", call, err)
+		}
+	}
+	if err := h.sim.Link(pin.Code, h.owner); err != nil {
+		t.Fatal(err)
+	}
+	drift(plextest.CheckPIN)
+	token, err := h.client.CheckPIN(t.Context(), h.device, pin.ID)
+	if err != nil || token == "" {
+		t.Errorf("linked: got a token: %t, %v; want one", token != "", err)
+	}
+	for _, endpoint := range []plextest.Endpoint{plextest.Identity, plextest.Sections} {
+		drift(endpoint)
+	}
+	server := Server{MachineIdentifier: m.MachineIdentifier, AccessToken: token}
+	if proof := h.prober.Prove(t.Context(), h.device, server, []Candidate{{URL: m.URL}}); proof.Chosen == nil {
+		t.Errorf("got %v, want the server proven", proof.Outcomes[0].Err)
 	}
 }
 

@@ -25,7 +25,7 @@ func TestPlexgo(t *testing.T) {
 		resources, err := client.Plex.GetServerResources(t.Context(), operations.GetServerResourcesRequest{
 			IncludeHTTPS: operations.IncludeHTTPSTrue.ToPointer(), IncludeRelay: operations.IncludeRelayTrue.ToPointer(),
 		}, at)
-		if err != nil || len(resources.PlexDevices) != 3 || resources.PlexDevices[0].Name != ownedServer {
+		if err != nil || len(resources.PlexDevices) < 3 || resources.PlexDevices[0].Name != ownedServer {
 			t.Fatalf("GetServerResources: got %+v, %v; want two servers and a player", resources, err)
 		}
 		if uri := resources.PlexDevices[0].Connections[0].URI; !strings.HasPrefix(uri, "https://127-0-0-1.") {

@@ -111,11 +111,14 @@ func (s *Simulator) owner(token string) *grant {
 	return s.grants[token]
 }
 
-// signedIn refuses requests whose token is not an account's.
+// signedIn refuses requests whose token is not an account's. A device that tells what it provides is one that does.
 func (s *Simulator) signedIn(h handler) handler {
 	return func(c *call) answer {
 		s.mu.Lock()
 		c.grant = s.grants[c.token]
+		if provides := c.plexValue("X-Plex-Provides"); provides != "" && c.grant != nil && c.clientIdentifier == c.grant.clientIdentifier {
+			c.grant.provides = provides
+		}
 		s.mu.Unlock()
 		if c.grant == nil {
 			return c.plexError(http.StatusUnauthorized, codeInvalidToken)

@@ -93,6 +93,9 @@ func TestWhateverProvidesSomethingIsListed(t *testing.T) {
 	if len(list) != 3 || list["TV"]["provides"] != "player" || list["phone"]["accessToken"] != nil || list["phone"]["connections"] == nil {
 		t.Errorf("listed: %v", list)
 	}
+	if list := d.resources(t, sim, "?X-Plex-Provides=controller"); len(list) != 4 {
+		t.Errorf("got %d resources, want the app too once it has told what it provides", len(list))
+	}
 	for _, name := range []string{"natLoopbackSupported", "dnsRebindingProtection"} {
 		if _, ok := list["phone"][name]; ok || list["server"][name] != false {
 			t.Errorf("got %s for a phone, or none for a server; want it for servers only", name)
