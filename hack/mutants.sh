@@ -20,6 +20,9 @@ mutant() { # NAME FILE SED-SCRIPT TEST ARGUMENT…
 	go test -overlay "$temp/overlay.json" -c -o "$temp/mutant.test" ./test/stories
 	if (cd test/stories && "$temp/mutant.test" -test.run "$run" "$@" >"$temp/log" 2>&1); then
 		echo "$name: $run did not notice"
+	elif ! grep -q -e '--- FAIL' "$temp/log"; then
+		echo "$name: $run ended with another error:"
+		tail "$temp/log"
 	else
 		caught=$((caught + 1))
 		echo "$name: $run noticed it in $((SECONDS - start))s"

@@ -292,7 +292,7 @@ func setChecks(t *testing.T) (groups int) {
 	t.Helper()
 	set := map[string]string{}
 	flag.Visit(func(f *flag.Flag) { set[f.Name] = f.Value.String() })
-	checks, groups := 30, 6
+	checks, groups := 30, max(1, *trialsAt1/2)
 	if set["rapid.seed"] != "" { // The same seed in all groups would play the same histories.
 		groups = 1
 	}
