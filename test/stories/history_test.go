@@ -284,7 +284,8 @@ func TestEndDoesNotDependOnTheHistory(t *testing.T) {
 		})
 	}
 	all.Wait()
-	t.Logf("history: %d histories of %d commands, failed %t, %s", histories.Load(), played.Load(), t.Failed(), time.Since(began).Round(time.Second))
+	t.Logf("history: %d histories of %d commands, failed %t, %s", histories.Load(), played.Load(), t.Failed(),
+		time.Since(began).Round(time.Second))
 }
 
 // setChecks divides -rapid.checks, by default 30, among groups that run at a time and returns how many those are.
