@@ -105,7 +105,7 @@ control-plane: ## Put kube-apiserver, etcd, kubectl and kube-controller-manager 
 # These drive the time of many operators at once, beside the true time of their requests: with the race detector they are
 # too slow for that. The last line of each says what it ran.
 PROOFS = ^(TestFaultMatrix|TestAPIServerFaultMatrix|TestEveryCallMayFail|TestEndDoesNotDependOnTheHistory|TestEveryFieldGoesFromEachValueToEachOther)$$
-SHOW_PROOFS = grep -E '^ +[a-z_]+_test.go:[0-9]+: (every call may fail|API server faults|history|fields|model): |^(--- |FAIL|ok|panic)|^ +--- FAIL' bin/proofs.log
+SHOW_PROOFS = grep -E '^ +[a-z_]+_test.go:[0-9]+: (every call may fail|API server faults|history|fields): |^(--- |FAIL|ok|panic)|^ +--- FAIL' bin/proofs.log
 
 .PHONY: test
 test: control-plane ## Run all tests, with the race detector, on a real kube-apiserver and etcd.

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Makes one mistake at a time in the operator, without changing a file of the repository, and expects the proof that looks for
-# that kind of mistake to fail.
+# that kind of mistake to fail. With an argument: only mistakes that contain it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 temp=$(mktemp -d)
 trap 'rm -rf "$temp"' EXIT
-caught=0 total=0
+only=${1:-} caught=0 total=0
 
 mutant() { # NAME FILE SED-SCRIPT TEST ARGUMENT…
 	local name=$1 file=$2 script=$3 run=$4 start=$SECONDS
 	shift 4
+	[[ $name == *"$only"* ]] || return 0
 	total=$((total + 1))
 	sed -E "$script" "$file" >"$temp/mutant.go"
 	if cmp -s "$file" "$temp/mutant.go"; then
@@ -20,6 +21,9 @@ mutant() { # NAME FILE SED-SCRIPT TEST ARGUMENT…
 	go test -overlay "$temp/overlay.json" -c -o "$temp/mutant.test" ./test/stories
 	if (cd test/stories && "$temp/mutant.test" -test.run "$run" "$@" >"$temp/log" 2>&1); then
 		echo "$name: $run did not notice"
+	elif ! grep -q -e '--- FAIL' "$temp/log"; then
+		echo "$name: $run ended with another error:"
+		tail "$temp/log"
 	else
 		caught=$((caught + 1))
 		echo "$name: $run noticed it in $((SECONDS - start))s"

@@ -6,6 +6,31 @@ type world struct {
 	mutant Mutant
 }
 
+// checked notes the rule that a step breaks.
+func checked(before, after State) State {
+	if after.broken != "" {
+		return after
+	}
+	for n := uint8(1); n <= after.minted; n++ {
+		kept := after.stored.pin == n || after.stored.token >= n || after.managers[0].memory.token >= n || after.managers[1].memory.token >= n
+		if after.pins[n] == claimed && !kept {
+			after.broken = "a PIN was entered, and its token can be collected no more"
+		}
+	}
+	switch {
+	case after.stored.token < before.stored.token:
+		after.broken = "a stored token is lost"
+	case after.stored.pin != before.stored.pin && before.shown == before.stored.pin && before.live(before.stored.pin) &&
+		after.stored.token < before.stored.pin:
+		after.broken = "a PIN that is asked for is no longer stored"
+	case after.secretAddress < before.secretAddress:
+		after.broken = "the Secret went back to an earlier address"
+	case after.secretToken < before.secretToken:
+		after.broken = "the Secret went back to an earlier token"
+	}
+	return after
+}
+
 // Result is what was found.
 type Result struct {
 	States int

@@ -103,7 +103,8 @@ func (s *State) here() uint8 {
 // good reports whether the link is linked: everything shows the newest token and the right address.
 func (s *State) good() bool {
 	d := s.stored
-	return d.token != 0 && d.pin == 0 && d.address == s.here() && s.secretToken == d.token && s.secretAddress == d.address && s.shown == 0 && !s.due
+	return d.token != 0 && d.pin == 0 && d.address == s.here() && s.secretToken == d.token && s.secretAddress == d.address &&
+		s.shown == 0 && !s.due
 }
 
 // next returns all states that may follow.
@@ -199,31 +200,36 @@ func (w *world) act(s State, i int) (out []State) {
 		}
 		save(t, q, report)
 	case poll:
-		switch s.pins[q.memory.pin] {
-		case open:
-			q.at = report
-			become(s, q)
-		case claimed:
-			token := q.memory.pin
-			q.memory.pin = 0
-			if w.mutant == PINDropped && q.memory.token == 0 {
-				q.memory.token = token
-				t := s
-				t.before, t.stored, t.version = s.stored, device{0, s.stored.token, s.stored.address}, s.version+1
-				q.version = t.version
-				save(t, q, resolve)
-				break
-			}
-			q.memory.token = token
-			save(s, q, resolve)
-		default:
-			q.memory.pin = 0
-			save(s, q, load)
-		}
+		w.poll(s, q, become, save)
 	default:
 		w.publish(s, q, become, save)
 	}
 	return out
+}
+
+// poll asks plex.tv for the token of the PIN.
+func (w *world) poll(s State, q manager, become func(State, manager), save func(State, manager, step)) {
+	switch s.pins[q.memory.pin] {
+	case open:
+		q.at = report
+		become(s, q)
+	case claimed:
+		token := q.memory.pin
+		q.memory.pin = 0
+		if w.mutant == PINDropped && q.memory.token == 0 {
+			q.memory.token = token
+			t := s
+			t.before, t.stored, t.version = s.stored, device{0, s.stored.token, s.stored.address}, s.version+1
+			q.version = t.version
+			save(t, q, resolve)
+			return
+		}
+		q.memory.token = token
+		save(s, q, resolve)
+	default:
+		q.memory.pin = 0
+		save(s, q, load)
+	}
 }
 
 // load finds the newest state: what is unsaved, else what is stored.
@@ -318,29 +324,4 @@ func (w *world) publish(s State, q manager, become func(State, manager), save fu
 		}
 		become(t, manager{})
 	}
-}
-
-// checked notes the rule that a step breaks.
-func checked(before, after State) State {
-	if after.broken != "" {
-		return after
-	}
-	for n := uint8(1); n <= after.minted; n++ {
-		kept := after.stored.pin == n || after.stored.token >= n || after.managers[0].memory.token >= n || after.managers[1].memory.token >= n
-		if after.pins[n] == claimed && !kept {
-			after.broken = "a PIN was entered, and its token can be collected no more"
-		}
-	}
-	switch {
-	case after.stored.token < before.stored.token:
-		after.broken = "a stored token is lost"
-	case after.stored.pin != before.stored.pin && before.shown == before.stored.pin && before.live(before.stored.pin) &&
-		after.stored.token < before.stored.pin:
-		after.broken = "a PIN that is asked for is no longer stored"
-	case after.secretAddress < before.secretAddress:
-		after.broken = "the Secret went back to an earlier address"
-	case after.secretToken < before.secretToken:
-		after.broken = "the Secret went back to an earlier token"
-	}
-	return after
 }

@@ -54,7 +54,8 @@ var apiFaults = map[string]apiFault{
 	"slow":      {strike: waits(time.Second, nil), rare: true},
 	"quota":     {strike: refuses(403, metav1.StatusReasonForbidden, "exceeded quota: none"), only: []string{http.MethodPost}, rare: true},
 	"webhook down": {
-		strike: refuses(500, metav1.StatusReasonInternalError, `failed calling webhook "example.com": connection refused`), only: writes, rare: true,
+		strike: refuses(500, metav1.StatusReasonInternalError, `failed calling webhook "example.com": connection refused`),
+		only:   writes, rare: true,
 	},
 }
 

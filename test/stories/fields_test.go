@@ -46,18 +46,22 @@ var fields = map[string]field{
 		good: []string{``, `"backup"`}, bad: []string{`"nope"`}, invalid: `"A_"`,
 		differs: "a link that has a token imports no other one",
 	},
-	"device.name":                          {good: []string{``, `"My Device"`, text128}, invalid: `" x"`},
-	"device.product":                       {good: []string{``, `"My Product"`, text64}, invalid: `" x"`},
-	"refreshInterval":                      {good: []string{``, `"1m"`, `"6h"`}, invalid: `"59s"`},
-	"secret.name":                          {good: []string{``, `"b"`, text253}, bad: []string{`"foreign"`}, invalid: `"B"`},
-	"secret.template.type":                 {good: []string{``, `"Opaque"`, `"example.com/plex"`}, invalid: `"kubernetes.io/tls"`},
-	"secret.template.metadata.labels":      {good: []string{``, `{"x": "1"}`, `{"x": "2", "y": "3"}`}, invalid: `{"plexlink.dev/a": "b"}`},
-	"secret.template.metadata.annotations": {good: []string{``, `{"x": "1"}`, `{"x": "2", "y": "3"}`}, invalid: `{"plexlink.dev/a": "b"}`},
+	"device.name":                     {good: []string{``, `"My Device"`, text128}, invalid: `" x"`},
+	"device.product":                  {good: []string{``, `"My Product"`, text64}, invalid: `" x"`},
+	"refreshInterval":                 {good: []string{``, `"1m"`, `"6h"`}, invalid: `"59s"`},
+	"secret.name":                     {good: []string{``, `"b"`, text253}, bad: []string{`"foreign"`}, invalid: `"B"`},
+	"secret.template.type":            {good: []string{``, `"Opaque"`, `"example.com/plex"`}, invalid: `"kubernetes.io/tls"`},
+	"secret.template.metadata.labels": {good: []string{``, `{"x": "1"}`, `{"x": "2", "y": "3"}`}, invalid: `{"plexlink.dev/a": "b"}`},
+	"secret.template.metadata.annotations": {
+		good: []string{``, `{"x": "1"}`, `{"x": "2", "y": "3"}`}, invalid: `{"plexlink.dev/a": "b"}`,
+	},
 	"secret.template.data": {
 		good: []string{``, `{"A": "{{ .URL }}", "B": "b"}`, `{"B": "{{ .Token }}", "C": "c"}`},
 		bad:  []string{`{"A": "{{ .Nope }}"}`}, invalid: `{"..": "x"}`,
 	},
-	"server.caProvider.type": {base: `{"server": {"caProvider": {"name": "ca"}}}`, good: []string{`"ConfigMap"`, `"Secret"`}, invalid: `"File"`},
+	"server.caProvider.type": {
+		base: `{"server": {"caProvider": {"name": "ca"}}}`, good: []string{`"ConfigMap"`, `"Secret"`}, invalid: `"File"`,
+	},
 	"server.caProvider.name": {
 		base: `{"server": {"caProvider": {"type": "ConfigMap"}}}`, good: []string{`"ca"`, `"ca2"`}, bad: []string{`"nope"`}, invalid: `"A_"`,
 	},
@@ -113,7 +117,8 @@ func TestEveryFieldGoesFromEachValueToEachOther(t *testing.T) {
 	if len(leaves) != len(fields) {
 		t.Errorf("got values for %d fields, want those of the schema, which are %d", len(fields), len(leaves))
 	}
-	t.Logf("fields: %d fields, %d transitions, failed %t, %s", len(leaves), transitions.Load(), t.Failed(), time.Since(began).Round(time.Second))
+	t.Logf("fields: %d fields, %d transitions, failed %t, %s", len(leaves), transitions.Load(), t.Failed(),
+		time.Since(began).Round(time.Second))
 }
 
 func itemsOf(s crdSchema) crdSchema {
@@ -131,18 +136,7 @@ func (f field) try(w *world, path string, transitions *atomic.Int64) {
 	spec := func(value string) map[string]any {
 		return specWith(w, f.base, path, strings.NewReplacer("ALICE", c.alice.UUID, "MACHINE", c.server.MachineIdentifier).Replace(value))
 	}
-	fresh := map[string][]string{}
-	for i, value := range f.good {
-		if i > 0 {
-			c.deleted(c.link("kometa"))
-			c.until("its end", c.gone("kometa"))
-			f.removeKept(c)
-		}
-		c.applySpec(spec(value))
-		c.until("linked with "+value, c.ready("kometa"))
-		c.until("the rest", c.quiet)
-		fresh[value] = c.end()
-	}
+	fresh := f.freshEnds(c, spec)
 	now := f.good[len(f.good)-1]
 	become := func(value, before string) {
 		w.Helper()
@@ -183,6 +177,24 @@ func (f field) try(w *world, path string, transitions *atomic.Int64) {
 	if err := c.writeSpec(spec(f.invalid)); !apierrors.IsInvalid(err) {
 		w.Errorf("%s: got %v, want it to be refused as invalid", f.invalid, err)
 	}
+}
+
+// freshEnds returns the end of a link that is created with each good value. The last of them stays.
+func (f field) freshEnds(c *trial, spec func(string) map[string]any) map[string][]string {
+	c.Helper()
+	fresh := map[string][]string{}
+	for i, value := range f.good {
+		if i > 0 {
+			c.deleted(c.link("kometa"))
+			c.until("its end", c.gone("kometa"))
+			f.removeKept(c)
+		}
+		c.applySpec(spec(value))
+		c.until("linked with "+value, c.ready("kometa"))
+		c.until("the rest", c.quiet)
+		fresh[value] = c.end()
+	}
+	return fresh
 }
 
 // surround makes what some values name.

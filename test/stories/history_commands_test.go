@@ -103,7 +103,7 @@ var commands = map[string]func(*history){
 	"70m":               passes(70 * time.Minute),
 	"25h":               passes(25 * time.Hour),
 	"clock back 3h":     passes(-3 * time.Hour),
-	"Secret deleted":    func(h *history) { h.eachTarget(func(s *corev1.Secret) error { return admin.Delete(h.Context(), s) }) },
+	"Secret deleted":    (*history).deletesSecret,
 	"Secret edited":     (*history).editsSecret,
 	"foreign Secret b":  (*history).plantsForeign,
 	"no foreign Secret": (*history).removesForeign,
@@ -115,7 +115,8 @@ var commands = map[string]func(*history){
 }
 
 func labeled(key, value string) *v1alpha1.SecretTemplate {
-	return &v1alpha1.SecretTemplate{Metadata: v1alpha1.SecretTemplateMetadata{Labels: map[string]v1alpha1.LabelValue{key: v1alpha1.LabelValue(value)}}}
+	labels := map[string]v1alpha1.LabelValue{key: v1alpha1.LabelValue(value)}
+	return &v1alpha1.SecretTemplate{Metadata: v1alpha1.SecretTemplateMetadata{Labels: labels}}
 }
 
 func (h *history) deletes() {
@@ -147,6 +148,10 @@ func (h *history) asks(annotation string) {
 	h.patched(func(l *v1alpha1.PlexLink) {
 		metav1.SetMetaDataAnnotation(&l.ObjectMeta, annotation, fmt.Sprint(time.Now().UnixNano()))
 	})
+}
+
+func (h *history) deletesSecret() {
+	h.eachTarget(func(s *corev1.Secret) error { return admin.Delete(h.Context(), s) })
 }
 
 func (h *history) editsSecret() {

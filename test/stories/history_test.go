@@ -284,7 +284,8 @@ func TestEndDoesNotDependOnTheHistory(t *testing.T) {
 		})
 	}
 	all.Wait()
-	t.Logf("history: %d histories of %d commands, failed %t, %s", histories.Load(), played.Load(), t.Failed(), time.Since(began).Round(time.Second))
+	t.Logf("history: %d histories of %d commands, failed %t, %s", histories.Load(), played.Load(), t.Failed(),
+		time.Since(began).Round(time.Second))
 }
 
 // setChecks divides -rapid.checks, by default 30, among groups that run at a time and returns how many those are.
@@ -292,7 +293,7 @@ func setChecks(t *testing.T) (groups int) {
 	t.Helper()
 	set := map[string]string{}
 	flag.Visit(func(f *flag.Flag) { set[f.Name] = f.Value.String() })
-	checks, groups := 30, 6
+	checks, groups := 30, max(1, *trialsAt1/2)
 	if set["rapid.seed"] != "" { // The same seed in all groups would play the same histories.
 		groups = 1
 	}
