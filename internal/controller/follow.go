@@ -27,8 +27,8 @@ import (
 const (
 	// leaderIndex finds the followers of a link in the cache, by its name.
 	leaderIndex = "account-link-ref"
-	// leaderInterval is how soon a follower looks again at a leader whose state is about to be known.
-	leaderInterval = time.Second
+	// leaderInterval is how soon a follower looks again at a leader whose token is being checked.
+	leaderInterval = 2 * time.Second
 	// claimPatience is how long plex.tv may fail to enter a PIN before a person is asked to.
 	claimPatience = time.Minute
 	// claimRetryLimit bounds the back-off meanwhile.
@@ -125,8 +125,11 @@ func (r *Reconciler) leaderUnlinked(s *scope, link *v1alpha1.PlexLink) *obstacle
 	case link.Spec.Suspend:
 		message = fmt.Sprintf("Waiting for PlexLink %s, which is suspended", name.Name)
 	case !known, !d.authorized(), d.Account != (plex.Account{}) && !d.Account.Matches(account.Username, account.UUID):
-		if !known {
-			s.requeue(leaderInterval)
+		switch { // A leader that is looked at and not known is in trouble itself.
+		case !known && !r.memory.allSeen():
+			s.requeue(startInterval)
+		case !known:
+			s.requeue(conflictInterval)
 		}
 		message = fmt.Sprintf("Waiting for PlexLink %s to be linked", name.Name)
 	case d.provenAt().Before(since):

@@ -146,25 +146,8 @@ func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
 		r.pace.LeavePIN(s.pace())
 		return r.awaitPIN(s)
 	}
-	if wait := r.pace.Remaining(s.pace(), pace.MintPIN, s.now); wait > 0 {
-		s.requeue(wait)
+	if !r.admitted(s) {
 		return r.awaitPIN(s)
-	}
-	if !r.memory.allSeen() {
-		s.requeue(startInterval)
-		return r.awaitPIN(s)
-	}
-	since := s.state.WaitingSince
-	if since = sane(since, s.now); since.IsZero() {
-		since = s.link.CreationTimestamp.Time // Queue new links by creation time, not by reconcile order.
-	}
-	if !r.pace.Admit(s.pace(), since, s.now) {
-		s.queuedTime = since
-		err := r.awaitPIN(s)
-		if err != nil { // A link whose token works has more to do than to wait.
-			s.memory.queuedAs = lookOf(s.link)
-		}
-		return err
 	}
 	pin, err := ask(ctx, r, s, pace.Ordinary, "pins.create", func(ctx context.Context) (plex.PIN, error) {
 		return r.Plex.CreatePIN(ctx, s.plexDevice())
@@ -184,19 +167,40 @@ func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
 	now := r.Clock.Now()
 	s.state = s.state.pinMinted(pin, now)
 	s.memory.pending = s.follows()
-	if !s.follows() { // Else the first poll follows when the PIN is entered.
-		r.pace.Polled(s.pace(), now)
-	}
 	if err := r.save(ctx, s); err != nil {
 		return err
 	}
 	r.metrics.pinsIssued.Inc()
-	if s.follows() {
-		return r.claimPIN(ctx, s)
+	if !s.follows() { // Else the operator enters it, and the first poll follows at once.
+		r.pace.Polled(s.pace(), now)
+		s.tell(pinIssued(pin.Code, r.Plex.EntryURL(), s.state.PIN.ExpirationTime))
+		s.requeue(r.untilPoll(s, now))
 	}
-	s.tell(pinIssued(pin.Code, r.Plex.EntryURL(), s.state.PIN.ExpirationTime))
-	s.requeue(r.untilPoll(s, now))
-	return r.awaitPIN(s)
+	return r.claimPIN(ctx, s)
+}
+
+// admitted reports whether the link may request a PIN now. If not, it comes back when it may.
+func (r *Reconciler) admitted(s *scope) bool {
+	if wait := r.pace.Remaining(s.pace(), pace.MintPIN, s.now); wait > 0 {
+		s.requeue(wait)
+		return false
+	}
+	if !r.memory.allSeen() {
+		s.requeue(startInterval)
+		return false
+	}
+	since := sane(s.state.WaitingSince, s.now)
+	if since.IsZero() {
+		since = s.link.CreationTimestamp.Time // Queue new links by creation time, not by reconcile order.
+	}
+	if r.pace.Admit(s.pace(), since, s.now) {
+		return true
+	}
+	s.queuedTime = since
+	if authorizationObstacle(s, r.Plex) != nil { // A link whose token works has more to do than to wait.
+		s.memory.queuedAs = lookOf(s.link)
+	}
+	return false
 }
 
 // awaitPIN stops the steps while a person has to enter a PIN. A link whose token still works goes on.
