@@ -91,6 +91,7 @@ vet: ## Run go vet over every Go module of the repository.
 	cd hack/tools && go vet ./...
 	cd hack/kubernetes && CGO_ENABLED=0 go vet -trimpath ./...
 	cd hack/kubernetes/node && CGO_ENABLED=0 go vet -trimpath ./...
+	cd test/clients && go vet ./...
 
 .PHONY: lint
 lint: vet bin/golangci-lint bin/actionlint ## Run the linters of .golangci.yml, go vet, and actionlint on the workflows.
@@ -101,8 +102,11 @@ lint: vet bin/golangci-lint bin/actionlint ## Run the linters of .golangci.yml, 
 control-plane: ## Put kube-apiserver, etcd, kubectl and kube-controller-manager into bin/k8s.
 	@hack/kubernetes/build.sh kube-apiserver etcd kubectl kube-controller-manager
 
-# The fault matrix drives the time of 16 operators at once, beside the true time of their requests: with the race
-# detector they are too slow for that.
+# These drive the time of many operators at once, beside the true time of their requests: with the race detector they are
+# too slow for that. The last line of each says what it ran.
+PROOFS = ^(TestFaultMatrix|TestAPIServerFaultMatrix|TestEveryCallMayFail|TestEndDoesNotDependOnTheHistory|TestEveryFieldGoesFromEachValueToEachOther)$$
+SHOW_PROOFS = grep -E '^ +[a-z_]+_test.go:[0-9]+: (every call may fail|API server faults|history|fields): |^(--- |FAIL|ok|panic)|^ +--- FAIL' bin/proofs.log
+
 .PHONY: test
 test: control-plane ## Run all tests, with the race detector, on a real kube-apiserver and etcd.
 	@race=-race; \
@@ -114,9 +118,37 @@ test: control-plane ## Run all tests, with the race detector, on a real kube-api
 		echo 'NOTE: testing WITHOUT dashboard and alerts, they need Prometheus (Debian: apt install prometheus).'; \
 	fi; \
 	set -ex; \
-	go test $$race -timeout 15m -skip '^TestFaultMatrix$$' ./...; \
-	go test -timeout 15m -run '^TestFaultMatrix$$' ./test/stories; \
+	go test $$race -timeout 15m -skip '$(PROOFS)' ./...; \
+	go test -v -timeout 15m -run '$(PROOFS)' ./test/stories >bin/proofs.log || { cat bin/proofs.log; exit 1; }; \
+	$(SHOW_PROOFS); \
 	cd test/install && go test -timeout 15m ./...
+	@$(MAKE) --no-print-directory test-clients
+
+NPM_CLIENTS = test/clients/npm/node_modules/.package-lock.json
+
+$(NPM_CLIENTS): test/clients/npm/package-lock.json
+	cd test/clients/npm && npm ci --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@
+
+.PHONY: test-clients
+test-clients: $(if $(shell command -v npm),$(NPM_CLIENTS)) ## Let Plex clients of other projects, and a browser, use plexsim.
+	@for program in npm:nodejs:clients chromium:chromium:pages; do \
+		if ! command -v $${program%%:*} >/dev/null; then \
+			package=$${program#*:}; \
+			echo "NOTE: testing WITHOUT the $${package#*:} in test/clients/npm, they need $${package%:*} (Debian: apt install $${package%:*})."; \
+		fi; \
+	done
+	cd test/clients && go test -timeout 10m -count 1 ./...
+
+.PHONY: test-exhaustive
+test-exhaustive: control-plane ## Let every call fail in every way, and play 500 random histories.
+	@go test -v -count 1 -timeout 60m -run '$(PROOFS)' ./test/stories -exhaustive -rapid.checks 500 >bin/proofs.log || \
+		{ cat bin/proofs.log; exit 1; }
+	@$(SHOW_PROOFS)
+
+.PHONY: test-mutants
+test-mutants: control-plane ## Make known mistakes in the operator, and see that the proofs notice each.
+	hack/mutants.sh
 
 .PHONY: node-programs
 node-programs: control-plane ## Put what else a node needs (kubelet, containerd, runc, …) into bin/k8s.
@@ -148,7 +180,8 @@ test-scale: control-plane ## Let 100 pending links share the budget, and restart
 
 .PHONY: bench
 bench: control-plane ## Measure how long a link takes, and print the distribution.
-	go test -run '^$$' -bench . -benchtime 20x ./test/stories
+	go test -run '^$$' -bench '/^1_pending' -benchtime 20x ./test/stories
+	go test -run '^$$' -bench '/^25_pending' -benchtime 2x ./test/stories
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for 30 seconds.

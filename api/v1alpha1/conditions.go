@@ -28,6 +28,10 @@ const (
 	ReasonImportUnavailable = "ImportUnavailable"
 	// ReasonImportRefused: the imported token cannot be used; a PIN is offered.
 	ReasonImportRefused = "ImportRefused"
+	// ReasonAwaitingAccount: the PlexLink of spec.account.linkRef has to be linked first; this one follows.
+	ReasonAwaitingAccount = "AwaitingAccount"
+	// ReasonAccountUnavailable: the PlexLink of spec.account.linkRef does not exist, or may not be referred to.
+	ReasonAccountUnavailable = "AccountUnavailable"
 	// ReasonServerNotFound: the account has no server that matches spec.server.
 	ReasonServerNotFound = "ServerNotFound"
 	// ReasonServerAmbiguous: several servers match spec.server.
@@ -55,6 +59,8 @@ const (
 const (
 	// ReasonAuthorized: the token works.
 	ReasonAuthorized = "Authorized"
+	// ReasonRelinking: the token works, and a new PIN was requested that has not been entered yet.
+	ReasonRelinking = "Relinking"
 	// ReasonProven: the server answers at its address and accepts the token.
 	ReasonProven = "Proven"
 	// ReasonUnverified: the address was not checked, because spec.server.verification is Skip.

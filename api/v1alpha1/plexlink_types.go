@@ -26,6 +26,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="metadata.name may have at most 63 characters, because it becomes a label of the Secrets: choose a shorter name"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.secret) || !has(self.spec.secret.name) || self.spec.secret.name != self.metadata.name + '-plexlink-device'",message="spec.secret.name is the name of the Secret in which PlexLink keeps its own state: choose another name"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.device) || !has(self.spec.device.importSecretRef) || self.spec.device.importSecretRef.name != self.metadata.name + '-plexlink-device'",message="spec.device.importSecretRef is the Secret in which PlexLink keeps its own state: import from a Secret of another name"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.account) || !has(self.spec.account.linkRef) || self.spec.account.linkRef.name != self.metadata.name",message="spec.account.linkRef is this PlexLink itself: name another one, or remove linkRef"
 type PlexLink struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -43,7 +44,8 @@ type PlexLink struct {
 
 // PlexLinkSpec is the desired state of a PlexLink. Defaults are not written into it, so GitOps tools see no difference.
 type PlexLinkSpec struct {
-	// account limits which Plex account may enter the PIN. Without it, any account may.
+	// account limits which Plex account may enter the PIN, or lets this link follow another one without a PIN. Without it,
+	// any account may enter the PIN.
 	// +optional
 	Account AccountSpec `json:"account,omitzero"`
 
@@ -87,6 +89,8 @@ type PlexLinkSpec struct {
 // AccountSpec names a Plex account.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.username) || !has(self.uuid)",message="set username or uuid, not both: remove one of them"
+// +kubebuilder:validation:XValidation:rule="!has(self.linkRef) || !has(self.username) && !has(self.uuid)",message="linkRef takes the account of another PlexLink: remove linkRef, or username and uuid"
+// +kubebuilder:validation:XValidation:rule="!has(self.linkRef) || !has(self.allowLinkRefs) || !self.allowLinkRefs",message="a PlexLink with linkRef cannot be referred to itself: remove allowLinkRefs or linkRef, and let all of them refer to one PlexLink"
 type AccountSpec struct {
 	// username of the Plex account whose PIN is accepted. Matching is case-insensitive. A token of any other account is
 	// signed out at plex.tv at once and never reaches the Secret. Set uuid instead for a managed user, which has no
@@ -101,7 +105,32 @@ type AccountSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	UUID string `json:"uuid,omitempty"`
+
+	// linkRef names another PlexLink of this namespace whose account this link takes. The operator enters the PIN of this
+	// link itself, with the token of that one, so no person has to: linking that one links all that refer to it, again
+	// after "sign out everywhere" too. Token, device and Secret are this link's own and can be revoked alone. That
+	// PlexLink must set allowLinkRefs, and may not have a linkRef. While it is not linked this one is `AwaitingAccount`.
+	// Should plex.tv refuse to let the operator enter the PIN, the PIN is shown and works as any other.
+	// +optional
+	LinkRef *PlexLinkReference `json:"linkRef,omitempty"`
+
+	// allowLinkRefs lets other PlexLinks of this namespace refer to this one with linkRef. Everyone who may create a
+	// PlexLink in the namespace then gets a token of the account without a person entering a PIN. Default: false.
+	// +optional
+	AllowLinkRefs bool `json:"allowLinkRefs,omitempty"`
 }
+
+// PlexLinkReference names a PlexLink in the same namespace.
+type PlexLinkReference struct {
+	// name of the PlexLink.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="name must be a valid name of a PlexLink: lower-case letters, digits, dashes and dots"
+	Name string `json:"name"`
+}
+
+// IsLimited reports whether the account limits who may enter the PIN.
+func (a AccountSpec) IsLimited() bool { return a.Username != "" || a.UUID != "" || a.LinkRef != nil }
 
 // DeviceSpec describes how the link appears under Authorized Devices in the Plex account.
 type DeviceSpec struct {

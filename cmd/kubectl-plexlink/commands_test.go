@@ -121,7 +121,7 @@ func TestDocsShowTheScreensAsPrinted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"awaiting", "linked", "status", "status-one", "doctor-unreachable", "doctor-stale", "doctor-editor"} {
+	for _, name := range []string{"awaiting", "linked", "following", "status", "status-one", "doctor-unreachable", "doctor-stale", "doctor-editor"} {
 		screen, err := os.ReadFile(filepath.Join("testdata", name+".txt"))
 		if err != nil {
 			t.Fatal(err)

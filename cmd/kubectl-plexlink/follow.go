@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/term"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"plexlink.dev/operator/api/v1alpha1"
 )
@@ -33,7 +32,6 @@ func (p *plugin) follow(ctx context.Context, c *cluster, link *v1alpha1.PlexLink
 		defer fmt.Fprint(p.out, "\x1b[?25h")
 	}
 	v := view{link: link, request: request, now: time.Now(), from: time.Now()}
-	v.relinking = request != "" && ready(link).Status == metav1.ConditionTrue
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	linkedAt, failures := time.Time{}, 0
@@ -78,11 +76,6 @@ func (c *cluster) observe(ctx context.Context, v view) (view, error) {
 		return v, err
 	}
 	v.link = link
-	if pin := v.pin(); pin != nil {
-		v.pinEnd = pin.ExpirationTime.Time
-	} else if v.current() && time.Now().Before(v.pinEnd) { // It was entered, for it has not expired.
-		v.relinking = false
-	}
 	if v.pods = nil; v.linked() {
 		pods, err := list[corev1.Pod](ctx, c.objects.Resource(podsResource).Namespace(c.namespace), "")
 		v.pods = podSteps(pods, link, time.Time{}, err)

@@ -38,6 +38,17 @@ func awaiting(linkURL string) *v1alpha1.PlexLink {
 	return link
 }
 
+// following is a link that takes the account of another one, which is not linked.
+func following() *v1alpha1.PlexLink {
+	link := newLink()
+	link.Name = "tautulli"
+	link.Spec.Account.LinkRef = &v1alpha1.PlexLinkReference{Name: "kometa"}
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionAuthorized} {
+		set(link, kind, metav1.ConditionFalse, v1alpha1.ReasonAwaitingAccount, "Waiting for PlexLink kometa to be linked")
+	}
+	return link
+}
+
 // linked is a link that is Ready.
 func linked() *v1alpha1.PlexLink {
 	link := newLink()

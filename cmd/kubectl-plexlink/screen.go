@@ -15,12 +15,7 @@ import (
 type view struct {
 	link *v1alpha1.PlexLink
 	// request is the value of the annotation that asked for a new PIN; "": none did.
-	request string
-	// relinking means that the link was Ready when a PIN was requested, as it is all the while, and that the PIN has not
-	// been entered yet.
-	relinking bool
-	// pinEnd is when the last PIN expires that was seen since the request.
-	pinEnd    time.Time
+	request   string
 	pods      []step
 	now, from time.Time
 }
@@ -39,9 +34,10 @@ func (v view) pin() *v1alpha1.PINStatus {
 	return v.link.Status.PIN
 }
 
-// linked reports whether there is nothing more to wait for but Pods.
+// linked reports whether there is nothing more to wait for but Pods. A link that works is Ready while it is linked anew too.
 func (v view) linked() bool {
-	return v.current() && ready(v.link).Status == metav1.ConditionTrue && v.link.Status.PIN == nil && !v.relinking
+	return v.current() && ready(v.link).Status == metav1.ConditionTrue && v.link.Status.PIN == nil &&
+		condition(v.link, v1alpha1.ConditionAuthorized).Reason != v1alpha1.ReasonRelinking
 }
 
 // stuck reports whether waiting does not help.
@@ -76,7 +72,7 @@ func (v view) plainLines(code []string) []string {
 		}
 	}
 	for _, s := range v.steps() {
-		if s.mark != pending {
+		if s.mark != pending || s.title == accountTitle {
 			lines = append(lines, s.lines(1<<16, false)...)
 		}
 	}

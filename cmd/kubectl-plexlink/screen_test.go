@@ -55,6 +55,7 @@ func TestScreensFit80x24(t *testing.T) {
 		"pin-replaced":     {links: []*v1alpha1.PlexLink{awaiting(linkURL), other}, qr: "auto", url: other.Status.PIN.LinkURL},
 		"wrong-account":    {links: []*v1alpha1.PlexLink{wrong}, qr: "auto", url: linkURL},
 		"linked":           {links: []*v1alpha1.PlexLink{awaiting(linkURL), linked()}, qr: "auto"},
+		"following":        {links: []*v1alpha1.PlexLink{following()}, qr: "auto"},
 		"unreachable":      {links: []*v1alpha1.PlexLink{awaiting(linkURL), unreachable()}, qr: "auto"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -177,6 +178,15 @@ func TestNarrowTerminalGetsPlainLines(t *testing.T) {
 		if diff := cmp.Diff(want, out.String()); diff != "" {
 			t.Errorf("%v: got other lines (-want +got):\n%s", size, diff)
 		}
+	}
+}
+
+func TestPlainLinesTellWhatAFollowerWaitsFor(t *testing.T) {
+	t.Parallel()
+	const want = "Waiting for PlexLink kometa to be linked; run: kubectl plexlink link -n media kometa"
+	lines := view{link: following(), now: now}.plainLines(nil)
+	if len(lines) != 2 || !strings.HasSuffix(lines[1], want) {
+		t.Errorf("got the lines %q, want the last to tell %q", lines, want)
 	}
 }
 

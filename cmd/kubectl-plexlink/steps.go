@@ -94,9 +94,15 @@ func condition(link *v1alpha1.PlexLink, kind string) metav1.Condition {
 
 func ready(link *v1alpha1.PlexLink) metav1.Condition { return condition(link, v1alpha1.ConditionReady) }
 
+// accountTitle is the first step of a link that takes the account of another one.
+const accountTitle = "Account"
+
 // linkSteps tells how far a link has come.
 func linkSteps(link *v1alpha1.PlexLink) []step {
 	steps := []step{{pending, "PIN", "not entered yet"}, {pending, "Server", "not found yet"}, {pending, "Secret", "not written yet"}}
+	if ref := link.Spec.Account.LinkRef; ref != nil { // No person enters a PIN, unless plex.tv wants one to.
+		steps[0] = step{pending, accountTitle, "not linked yet"}
+	}
 	told := false
 	for i, kind := range []string{v1alpha1.ConditionAuthorized, v1alpha1.ConditionServerResolved, v1alpha1.ConditionSecretSynced} {
 		c := condition(link, kind)
@@ -110,6 +116,9 @@ func linkSteps(link *v1alpha1.PlexLink) []step {
 			}
 		}
 		told = told || c.Message == ready(link).Message
+	}
+	if ref := link.Spec.Account.LinkRef; ref != nil && strings.HasSuffix(steps[0].text, " to be linked") {
+		steps[0].text += fmt.Sprintf("; run: kubectl plexlink link -n %s %s", link.Namespace, ref.Name)
 	}
 	if steps[2].mark == done {
 		steps[2].text = fmt.Sprintf("%s has the keys %s", secretName(link), secretKeys(link))

@@ -33,6 +33,7 @@ func exitCodeOf(link *v1alpha1.PlexLink) int {
 	case condition(link, v1alpha1.ConditionStalled).Status == metav1.ConditionTrue:
 		return exitStalled
 	case link.Status.PIN != nil, r.Reason == v1alpha1.ReasonSuspended, r.Reason == v1alpha1.ReasonImportUnavailable,
+		r.Reason == v1alpha1.ReasonAccountUnavailable, r.Reason == v1alpha1.ReasonAwaitingAccount,
 		r.Reason == v1alpha1.ReasonTokenRejected, r.Reason == v1alpha1.ReasonSecretContested:
 		return exitPerson
 	}

@@ -54,6 +54,8 @@ func TestExitCodeTellsTheWorstState(t *testing.T) {
 		"token rejected":                {[]v1alpha1.PlexLink{state(v1alpha1.ReasonTokenRejected)}, 3},
 		"secret contested":              {[]v1alpha1.PlexLink{state(v1alpha1.ReasonSecretContested)}, 3},
 		"import missing":                {[]v1alpha1.PlexLink{state(v1alpha1.ReasonImportUnavailable)}, 3},
+		"leader is not linked":          {[]v1alpha1.PlexLink{state(v1alpha1.ReasonAwaitingAccount)}, 3},
+		"leader is missing":             {[]v1alpha1.PlexLink{state(v1alpha1.ReasonAccountUnavailable)}, 3},
 		"suspended":                     {[]v1alpha1.PlexLink{state(v1alpha1.ReasonSuspended)}, 3},
 		"plex.tv down":                  {[]v1alpha1.PlexLink{state(v1alpha1.ReasonPlexUnavailable)}, 1},
 		"stalled":                       {[]v1alpha1.PlexLink{stuck}, 4},
@@ -89,11 +91,13 @@ func TestPINIsRequestedOnlyWhereNoneComesUnasked(t *testing.T) {
 func TestViewTellsWhenThereIsNothingToWaitFor(t *testing.T) {
 	t.Parallel()
 	handled := func(link *v1alpha1.PlexLink) { link.Status.LastHandledLinkRequest = "now" }
+	relinking := func(link *v1alpha1.PlexLink) {
+		set(link, v1alpha1.ConditionAuthorized, metav1.ConditionTrue, v1alpha1.ReasonRelinking, "")
+	}
 	suspended := func(link *v1alpha1.PlexLink) { link.Spec.Suspend = true }
 	for name, c := range map[string]struct {
 		link          v1alpha1.PlexLink
 		request       string
-		relinking     bool
 		linked, stuck bool
 	}{
 		"ready":                            {link: state(v1alpha1.ReasonLinked), linked: true},
@@ -103,10 +107,10 @@ func TestViewTellsWhenThereIsNothingToWaitFor(t *testing.T) {
 		"stalled":                          {link: state(v1alpha1.ReasonPINExpired, stalled), stuck: true},
 		"stalled, request not handled yet": {link: state(v1alpha1.ReasonPINExpired, stalled), request: "now"},
 		"request handled":                  {link: state(v1alpha1.ReasonLinked, handled), request: "now", linked: true},
-		"relink, PIN not entered yet":      {link: state(v1alpha1.ReasonLinked, handled), request: "now", relinking: true},
+		"relink, PIN not entered yet":      {link: state(v1alpha1.ReasonLinked, handled, relinking), request: "now"},
 		"suspended":                        {link: state(v1alpha1.ReasonSuspended, suspended), stuck: true},
 	} {
-		v := view{link: &c.link, request: c.request, relinking: c.relinking}
+		v := view{link: &c.link, request: c.request}
 		if v.linked() != c.linked || v.stuck() != c.stuck {
 			t.Errorf("%s: linked, stuck = %t, %t, want %t, %t", name, v.linked(), v.stuck(), c.linked, c.stuck)
 		}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -62,6 +63,10 @@ type settings struct {
 	namespaces       []string
 }
 
+// gcPercent is what GOGC says otherwise. The operator allocates little once all is linked: Go's default of 100 would double
+// its memory to save CPU time that it does not use.
+const gcPercent = 25
+
 func main() {
 	s, logging, err := parseFlags(os.Args[1:])
 	switch {
@@ -75,6 +80,9 @@ func main() {
 		return
 	}
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(logging)))
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	if err := run(ctrl.SetupSignalHandler(), s); err != nil {
 		ctrl.Log.Error(err, "Manager exited with an error")
 		os.Exit(1)

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,43 +21,63 @@ import (
 // plexClient times out quickly: all servers it calls are on this machine.
 var plexClient = &http.Client{Timeout: 10 * time.Second}
 
-// link applies the PlexLink, shows its PIN, and waits until it is entered.
+// link links a PlexLink, by hand with the plugin or, for a script, with kubectl alone.
 func (d *demo) link(ctx context.Context) error {
-	if err := d.show(ctx, "apply", "-f", "hack/demo/plexlink.yaml"); err != nil {
+	how := d.linkByHand
+	if d.auto {
+		how = d.linkAutomatically
+	}
+	if err := how(ctx); err != nil {
 		return err
 	}
-	if err := d.show(ctx, "wait", "-n", "media", "plexlink/kometa", "--for=jsonpath={.status.pin.code}", "--timeout=30s"); err != nil {
-		return err
+	d.linked = true
+	return d.show(ctx, "get", "plexlink", "-n", "media", "-o", "wide")
+}
+
+// linkByHand lets the plugin create the PlexLink and show its PIN until a person has entered it.
+func (d *demo) linkByHand(ctx context.Context) error {
+	fmt.Printf(`
+Now it is your turn: open the page below, the simulated plex.tv/link, and enter the PIN as alice. Or in another terminal:
+
+    curl --data account=alice --data pin=THE_PIN %s/link
+
+To look around meanwhile, in this folder:
+
+%s
+    kubectl plexlink status -n media
+
+$ kubectl plexlink link kometa -n media
+`, d.plexURL, d.exports())
+	cmd := exec.CommandContext(ctx, filepath.Join(binaries, "kubectl-plexlink"), "link", "kometa", "-n", "media", "--timeout=2h")
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+d.path("kubeconfig"))
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("kubectl plexlink link: %w", err)
 	}
-	if err := d.show(ctx, "get", "plexlink", "-n", "media"); err != nil {
-		return err
+	return nil
+}
+
+// linkAutomatically applies the PlexLink, shows its PIN, and enters it.
+func (d *demo) linkAutomatically(ctx context.Context) error {
+	for _, args := range [][]string{
+		{"apply", "-f", "hack/demo/plexlink.yaml"},
+		{"wait", "-n", "media", "plexlink/kometa", "--for=jsonpath={.status.pin.code}", "--timeout=30s"},
+		{"get", "plexlink", "-n", "media"},
+	} {
+		if err := d.show(ctx, args...); err != nil {
+			return err
+		}
 	}
 	link, err := d.readLink(ctx)
 	if err != nil {
 		return err
 	}
-	wait := []string{"wait", "-n", "media", "plexlink/kometa", "--for=condition=Ready", "--timeout=2h"}
-	if d.auto {
-		fmt.Printf("\nEntering the PIN %s at %s/link as alice.\n", link.Status.PIN.Code, d.plexURL)
-		if err := d.enter(ctx, link.Status.PIN.Code); err != nil {
-			return err
-		}
-		wait[len(wait)-1] = "--timeout=30s"
-	} else {
-		fmt.Printf(`
-    Now it is your turn. Open this page, the simulated plex.tv/link, and enter the PIN %s as alice:
-
-        %s
-
-    Or in another terminal:  curl --data account=alice --data pin=%[1]s %[3]s/link
-    The PIN expires at %[4]s. After that "kubectl get plexlink" shows a new one.
-`, link.Status.PIN.Code, link.Status.PIN.LinkURL, d.plexURL, link.Status.PIN.ExpirationTime.Local().Format("15:04"))
-	}
-	if err := d.show(ctx, wait...); err != nil {
+	fmt.Printf("\nEntering the PIN %s at %s/link as alice.\n", link.Status.PIN.Code, d.plexURL)
+	if err := d.enter(ctx, link.Status.PIN.Code); err != nil {
 		return err
 	}
-	d.linked = true
-	return d.show(ctx, "get", "plexlink", "-n", "media", "-o", "wide")
+	return d.show(ctx, "wait", "-n", "media", "plexlink/kometa", "--for=condition=Ready", "--timeout=30s")
 }
 
 // enter submits the PIN to the link page, as a browser does.

@@ -1,4 +1,4 @@
-// Command demo shows the whole flow on this machine: it starts etcd, kube-apiserver, plexsim and the manager, applies a
+// Command demo shows the whole flow on this machine: it starts etcd, kube-apiserver, plexsim and the manager, creates a
 // PlexLink, waits until its PIN is entered, and calls the media server with exactly what is in the Secret.
 package main
 
@@ -110,13 +110,18 @@ func (d *demo) stay(ctx context.Context) error {
 	fmt.Printf(`
 Everything keeps running until Ctrl-C. To play along, in another terminal:
 
-    export KUBECONFIG=%s
-    %[3]s describe plexlink -n media kometa
-    %[3]s delete secret -n media kometa      # it comes back
-    tail -f %[2]s
-`, d.path("kubeconfig"), d.path("manager.log"), filepath.Join(d.assets, "kubectl"))
+%s
+    kubectl plexlink doctor -n media kometa
+    kubectl delete secret -n media kometa      # it comes back
+    tail -f %s
+`, d.exports(), d.path("manager.log"))
 	<-ctx.Done()
 	return nil
+}
+
+// exports are the commands that let another terminal use kubectl and the plugin.
+func (d *demo) exports() string {
+	return fmt.Sprintf("    export KUBECONFIG=%s\n    export PATH=$PWD/%s:%s:$PATH", d.path("kubeconfig"), binaries, d.assets)
 }
 
 // path returns the path of a file in the temporary folder.

@@ -31,7 +31,7 @@ func (d *demo) start(ctx context.Context) error {
 		what string
 		do   func(context.Context) error
 	}{
-		{"Building the manager and plexsim into " + binaries, d.build},
+		{"Building the programs into " + binaries, d.build},
 		{"Starting etcd and kube-apiserver", d.startControlPlane},
 		{"Installing the CRD, the ServiceAccount and its role", d.install},
 		{"Starting plexsim, the simulated plex.tv", d.startPlexsim},
@@ -45,7 +45,11 @@ func (d *demo) start(ctx context.Context) error {
 }
 
 func (d *demo) build(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", binaries+"/", "./cmd/manager", "./hack/plexsim")
+	args := []string{"build", "-buildvcs=false", "-o", binaries + "/", "./cmd/manager", "./hack/plexsim"}
+	if !d.auto {
+		args = append(args, "./cmd/kubectl-plexlink")
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -156,7 +158,7 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	ask(t, "GET", urls["plex.tv"]+"/api/v2/resources?includeRelay=1", pin.AuthToken, &resources)
-	if len(resources) != 2 || resources[0].Name != "My Plex Server" || resources[0].SourceTitle != "alice" {
+	if len(resources) != 1 || resources[0].Name != "My Plex Server" || resources[0].SourceTitle != "alice" {
 		t.Fatalf("resources: %+v", resources)
 	}
 	own := strings.TrimSuffix(urls["My Plex Server"], "/plex")
@@ -173,6 +175,39 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+func TestHTTPS(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	urls, _ := serve(t, "--ca-file", file)
+	authority, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(authority)
+	plain, _ := serve(t, "--https=false")
+	for name, test := range map[string]struct {
+		urls   map[string]string
+		client *tls.Config
+		want   bool
+	}{
+		"by default":        {urls, &tls.Config{RootCAs: pool}, true},
+		"without --ca-file": {urls, nil, false},
+		"turned off":        {plain, &tls.Config{InsecureSkipVerify: true}, false},
+	} {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: test.client, DisableKeepAlives: true}}
+		for address, path := range map[string]string{"plex.tv": "/link", "My Plex Server": "/identity"} {
+			response, err := client.Get(strings.Replace(test.urls[address], "http:", "https:", 1) + path)
+			if (err == nil) != test.want {
+				t.Errorf("%s at %s: got %v, want https: %t", name, address, err, test.want)
+			}
+			if err == nil {
+				response.Body.Close()
+			}
+		}
+	}
+}
+
 func TestMistakesAreExplained(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -184,6 +219,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		"server, no owner":   {[]string{"--server", "My Plex Server"}, "", "want NAME=OWNER"},
 		"unquoted name":      {[]string{"--account", "al", "ice"}, "", `unexpected argument "ice"`},
 		"no such file":       {[]string{"--config", "none.yaml"}, "", "none.yaml: no such file"},
+		"no folder":          {[]string{"--ca-file", "none/ca.pem"}, "", "write --ca-file: open none/ca.pem"},
 		"bad address":        {[]string{"--addr", "127.0.0.1:99999"}, "", "choose another address"},
 		"unknown field":      {nil, "acounts: [a]", `unknown field "acounts"`},
 		"unknown account":    {nil, "servers: [{name: x, owner: b}]", `there is no account "b"`},

@@ -47,7 +47,7 @@ func (r *Reconciler) identifyPending(ctx context.Context, s *scope) error {
 		log.FromContext(ctx).Info("plex.tv did not identify the account; retrying", "error", err.Error())
 		s.requeue(r.pace.Failed(s.pace(), pace.IdentifyAccount, accountRetryLimit, s.now))
 		return nil
-	case account.Matches(s.link.Spec.Account.Username, s.link.Spec.Account.UUID):
+	case s.accepts(account):
 		s.state = s.state.accountAccepted(account, s.now)
 	default:
 		s.state = s.state.strangerEntered(account, s.now)
@@ -57,7 +57,7 @@ func (r *Reconciler) identifyPending(ctx context.Context, s *scope) error {
 		return err
 	}
 	if s.state.StrayToken != "" && s.state.Stranger != "" {
-		s.tell(wrongAccount(s.state.Stranger, s.link.Spec.Account))
+		s.tell(wrongAccount(s.state.Stranger, s.account()))
 	}
 	return nil
 }
@@ -103,17 +103,20 @@ func (r *Reconciler) signOut(ctx context.Context, s *scope, token plex.Sensitive
 	return false
 }
 
-// pingToken prolongs the token once a day.
+// pingToken prolongs the token once a day, and proves it when a link that refers to this one needs that.
 func (r *Reconciler) pingToken(ctx context.Context, s *scope) error {
 	if !s.state.authorized() {
 		return nil
 	}
-	due := sane(s.state.LastPing, s.now).Add(pingInterval).Sub(s.now)
+	due, urgency, limit := sane(s.state.LastPing, s.now).Add(pingInterval).Sub(s.now), pace.Refresh, pingRetryLimit
+	if r.memory.doubted(s.memory).After(s.state.provenAt()) { // Other links wait for it.
+		due, urgency, limit = 0, pace.Entered, mintRetryLimit
+	}
 	if wait := max(due, r.pace.Remaining(s.pace(), pace.PingToken, s.now)); wait > 0 {
 		s.requeue(wait)
 		return nil
 	}
-	_, err := ask(ctx, r, s, pace.Refresh, "ping", func(ctx context.Context) (struct{}, error) {
+	_, err := ask(ctx, r, s, urgency, "ping", func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, r.Plex.Ping(ctx, s.plexDevice(), s.state.Token)
 	})
 	switch {
@@ -126,7 +129,7 @@ func (r *Reconciler) pingToken(ctx context.Context, s *scope) error {
 			s.state = s.state.tokenRefused(s.now)
 		}
 		log.FromContext(ctx).Info("Could not prolong the token; retrying", "error", err.Error())
-		s.requeue(r.pace.Failed(s.pace(), pace.PingToken, pingRetryLimit, s.now))
+		s.requeue(r.pace.Failed(s.pace(), pace.PingToken, limit, s.now))
 		return nil
 	}
 	r.pace.Succeeded(s.pace(), pace.PingToken)

@@ -54,6 +54,15 @@ func pinEntered() notice {
 	return normal("PINEntered", "CheckPIN", "The PIN was entered; stored its token")
 }
 
+func followed(leader string) notice {
+	return normal("Followed", "CheckPIN", fmt.Sprintf("Entered the PIN with the token of PlexLink %s; stored its token", leader))
+}
+
+func claimRefused(leader string, pin openPIN, entryURL string) notice {
+	return warning("ClaimRefused", "EnterPIN",
+		notFollowed(leader, pin.Refused)+"; "+enterPIN(pin.Code, entryURL, pin.ExpirationTime))
+}
+
 func wrongAccount(stranger string, wanted v1alpha1.AccountSpec) notice {
 	return warning(v1alpha1.ReasonWrongAccount, "CheckPIN", strangerEntered(stranger, wanted)+"; signing its token out")
 }
@@ -159,7 +168,7 @@ func isAccountChanged(old, now *metav1.Condition) bool {
 // been told when they were found.
 func isProblem(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonAwaitingLink, v1alpha1.ReasonQueued, v1alpha1.ReasonSuspended,
+	case v1alpha1.ReasonAwaitingLink, v1alpha1.ReasonAwaitingAccount, v1alpha1.ReasonQueued, v1alpha1.ReasonSuspended,
 		v1alpha1.ReasonWrongAccount, v1alpha1.ReasonImportRefused:
 		return false
 	}

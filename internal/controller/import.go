@@ -64,8 +64,8 @@ func (r *Reconciler) tryImport(ctx context.Context, s *scope, secret *corev1.Sec
 		s.memory.plexProblem = plexProblem(err)
 		s.requeue(r.pace.Failed(s.pace(), pace.ImportToken, conflictInterval, s.now))
 		return &obstacle{reason: v1alpha1.ReasonPlexUnavailable, message: s.memory.plexProblem}
-	case !account.Matches(s.link.Spec.Account.Username, s.link.Spec.Account.UUID):
-		refused = importOfOther(secret.Name, account, s.link.Spec.Account)
+	case !s.accepts(account):
+		refused = importOfOther(secret.Name, account, s.account())
 	}
 	r.pace.Succeeded(s.pace(), pace.ImportToken)
 	s.memory.plexProblem = ""

@@ -68,6 +68,10 @@ type entry struct {
 	contested *obstacle
 	// claimed is when the token of the last PIN was received; zero once the Secret is in place.
 	claimed time.Time
+	// pending means that the open PIN is known not to have been entered, and that only the operator is to enter it.
+	pending bool
+	// doubted is since when a link that refers to this one needs to know that its token works.
+	doubted time.Time
 	// signedOut means that the link was deleted and its tokens are signed out.
 	signedOut bool
 }
@@ -136,6 +140,36 @@ func (m *memory) ended(e *entry, s state) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e.state, e.unsaved, e.signedOut = s, false, true
+}
+
+// storedState returns the state of a link that its device Secret holds; false: it is not known.
+func (m *memory) storedState(name types.NamespacedName) (state, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.links[name]
+	if e == nil || !e.known || e.unsaved {
+		return state{}, false
+	}
+	return e.state, true
+}
+
+// doubt asks for a proof that the token of a link works, newer than since, and reports whether that is new.
+func (m *memory) doubt(name types.NamespacedName, since time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.links[name]
+	if e == nil || !since.After(e.doubted) {
+		return false
+	}
+	e.doubted = since
+	return true
+}
+
+// doubted returns what doubt was last called with for the link of an entry.
+func (m *memory) doubted(e *entry) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return e.doubted
 }
 
 // release notes that `manager --uninstall` has removed the finalizer of a link.

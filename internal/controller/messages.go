@@ -61,16 +61,39 @@ func accountName(account plex.Account) string {
 	return clip(account.UUID)
 }
 
+// authorizedBy tells whose token the link has.
+func authorizedBy(s *scope) string {
+	name := accountName(s.state.Account)
+	switch {
+	case s.link.Spec.Account.LinkRef != nil && name != "":
+		return fmt.Sprintf("Linked to %s, %s", name, wantedAccount(s.link.Spec.Account))
+	case s.link.Spec.Account.LinkRef != nil:
+		return "Linked to " + wantedAccount(s.link.Spec.Account)
+	case name != "":
+		return "The PIN was entered by " + name
+	}
+	return "The PIN was entered"
+}
+
+func following(leader string) string { return "Linking to the account of PlexLink " + leader }
+
+func notFollowed(leader, why string) string {
+	return fmt.Sprintf("plex.tv did not accept this PIN from PlexLink %s (%s), so a person has to enter it", leader, why)
+}
+
 // wantedAccount is what spec.account asks for.
 func wantedAccount(spec v1alpha1.AccountSpec) string {
-	if spec.Username != "" {
+	switch {
+	case spec.LinkRef != nil:
+		return "the account of PlexLink " + spec.LinkRef.Name
+	case spec.Username != "":
 		return clip(spec.Username)
 	}
 	return "the account with uuid " + clip(spec.UUID)
 }
 
 func strangerEntered(stranger string, wanted v1alpha1.AccountSpec) string {
-	if wanted == (v1alpha1.AccountSpec{}) { // It was removed from the spec since.
+	if !wanted.IsLimited() { // It was removed from the spec since.
 		return fmt.Sprintf("%s entered the last PIN, which was not accepted", clip(stranger))
 	}
 	return fmt.Sprintf("%s entered the PIN, but spec.account asks for %s", clip(stranger), wantedAccount(wanted))

@@ -17,8 +17,8 @@ import (
 // The requests to plex.tv and what came of them, as labels. All pairs are there from the start: what appears with its
 // first event looks to Prometheus as if there had been none.
 var (
-	plexEndpoints = []string{"pins.create", "pins.check", "user", "resources", "ping", "signout"}
-	plexResults   = []string{"ok", "throttled", "token_invalid", "pin_gone", "token_refused", "unavailable", "bad_request"}
+	plexEndpoints = []string{"pins.create", "pins.check", "pins.link", "user", "resources", "ping", "signout"}
+	plexResults   = []string{"ok", "throttled", "token_invalid", "pin_gone", "token_refused", "unavailable", "bad_request", "claim_refused"}
 )
 
 // metrics counts what happens. None of them has a label with a secret, or one that grows with the number of links.
@@ -37,7 +37,7 @@ func newMetrics() *metrics {
 	}
 	m := &metrics{
 		pinsIssued:    counter("plexlink_pins_issued_total", "PINs that plex.tv has issued."),
-		pinsClaimed:   counter("plexlink_pins_claimed_total", "PINs that a person has entered and whose token is stored."),
+		pinsClaimed:   counter("plexlink_pins_claimed_total", "PINs that were entered and whose token is stored."),
 		pinsExpired:   counter("plexlink_pins_expired_total", "PINs that expired before they were entered."),
 		secretRepairs: counter("plexlink_secret_repairs_total", "Secrets that others had edited or deleted and that were restored."),
 		recordsSkipped: counter("plexlink_plex_records_skipped_total",

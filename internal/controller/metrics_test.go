@@ -40,6 +40,7 @@ func TestEveryClassOfAnswerHasALabel(t *testing.T) {
 	got := []string{}
 	for _, err := range []error{
 		nil, &plex.ThrottledError{}, plex.ErrTokenInvalid, plex.ErrPINGone, plex.ErrTokenRefused, plex.ErrUnavailable, plex.ErrBadRequest,
+		&plex.ClaimRefusedError{},
 	} {
 		if err != nil {
 			err = fmt.Errorf("ask: %w", err)

@@ -39,6 +39,8 @@ var obstacles = []obstacleKind{
 	{v1alpha1.ReasonWrongAccount, v1alpha1.ConditionAuthorized, false},
 	{v1alpha1.ReasonImportUnavailable, v1alpha1.ConditionAuthorized, false},
 	{v1alpha1.ReasonImportRefused, v1alpha1.ConditionAuthorized, false},
+	{v1alpha1.ReasonAccountUnavailable, v1alpha1.ConditionAuthorized, false},
+	{v1alpha1.ReasonAwaitingAccount, v1alpha1.ConditionAuthorized, false},
 	{v1alpha1.ReasonTokenRevoked, v1alpha1.ConditionAuthorized, false},
 	{v1alpha1.ReasonPINExpired, v1alpha1.ConditionAuthorized, true},
 	{v1alpha1.ReasonQueued, v1alpha1.ConditionAuthorized, false},

@@ -37,6 +37,9 @@ func (r *Reconciler) pollPIN(ctx context.Context, s *scope) error {
 		return nil
 	}
 	now := r.Clock.Now()
+	if s.follows() && s.memory.pending && now.Before(s.state.PIN.ExpirationTime) {
+		return nil // Only the operator can enter it.
+	}
 	if until := r.pace.PausedUntil(now); until.Sub(now) > pollCeiling {
 		s.pausedUntil = until
 	}
@@ -54,6 +57,7 @@ func (r *Reconciler) pollPIN(ctx context.Context, s *scope) error {
 	if class == plex.ClassOK {
 		r.pace.Polled(s.pace(), now)
 		r.pace.Succeeded(s.pace(), pace.PollPIN)
+		s.memory.pending = s.follows() && token == ""
 	} else { // Sooner than after an answered poll: the PIN may have been entered just after the one before.
 		r.pace.Failed(s.pace(), pace.PollPIN, pollCeiling, r.Clock.Now())
 	}
@@ -81,10 +85,14 @@ func (r *Reconciler) untilPoll(s *scope, now time.Time) time.Duration {
 
 // acceptToken stores the token before anything else is done: the PIN shows it for a few more seconds only.
 func (r *Reconciler) acceptToken(ctx context.Context, s *scope, token plex.Sensitive) error {
-	if s.link.Spec.Account == (v1alpha1.AccountSpec{}) {
-		s.state = s.state.tokenReceived(token, s.now)
-	} else {
+	what := pinEntered()
+	if s.follows() {
+		what = followed(leaderName(s.link).Name)
+	}
+	if s.link.Spec.Account.IsLimited() {
 		s.state = s.state.tokenPending(token)
+	} else {
+		s.state = s.state.tokenReceived(token, s.now)
 	}
 	s.memory.claimed = s.now
 	r.pace.LeavePIN(s.pace())
@@ -92,7 +100,7 @@ func (r *Reconciler) acceptToken(ctx context.Context, s *scope, token plex.Sensi
 		return err
 	}
 	r.metrics.pinsClaimed.Inc()
-	s.tell(pinEntered())
+	s.tell(what)
 	return nil
 }
 
@@ -127,36 +135,19 @@ func (s *scope) tellTooLong() {
 func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
 	switch d := s.state; {
 	case d.pinOpen():
-		return r.awaitPIN(s)
+		return r.claimPIN(ctx, s)
 	case !s.wantsPIN():
 		r.pace.LeavePIN(s.pace())
 		return nil
-	case d.PendingToken != "", d.StrayToken != "":
+	case d.PendingToken != "", d.StrayToken != "", s.waitsFor != nil:
 		return r.awaitPIN(s)
 	case d.Unentered >= maxUnentered:
 		s.state = s.state.relinkDropped()
 		r.pace.LeavePIN(s.pace())
 		return r.awaitPIN(s)
 	}
-	if wait := r.pace.Remaining(s.pace(), pace.MintPIN, s.now); wait > 0 {
-		s.requeue(wait)
+	if !r.admitted(s) {
 		return r.awaitPIN(s)
-	}
-	if !r.memory.allSeen() {
-		s.requeue(startInterval)
-		return r.awaitPIN(s)
-	}
-	since := s.state.WaitingSince
-	if since = sane(since, s.now); since.IsZero() {
-		since = s.link.CreationTimestamp.Time // Queue new links by creation time, not by reconcile order.
-	}
-	if !r.pace.Admit(s.pace(), since, s.now) {
-		s.queuedTime = since
-		err := r.awaitPIN(s)
-		if err != nil { // A link whose token works has more to do than to wait.
-			s.memory.queuedAs = lookOf(s.link)
-		}
-		return err
 	}
 	pin, err := ask(ctx, r, s, pace.Ordinary, "pins.create", func(ctx context.Context) (plex.PIN, error) {
 		return r.Plex.CreatePIN(ctx, s.plexDevice())
@@ -175,14 +166,41 @@ func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
 	r.pace.Succeeded(s.pace(), pace.MintPIN)
 	now := r.Clock.Now()
 	s.state = s.state.pinMinted(pin, now)
-	r.pace.Polled(s.pace(), now)
+	s.memory.pending = s.follows()
 	if err := r.save(ctx, s); err != nil {
 		return err
 	}
 	r.metrics.pinsIssued.Inc()
-	s.tell(pinIssued(pin.Code, r.Plex.EntryURL(), s.state.PIN.ExpirationTime))
-	s.requeue(r.untilPoll(s, now))
-	return r.awaitPIN(s)
+	if !s.follows() { // Else the operator enters it, and the first poll follows at once.
+		r.pace.Polled(s.pace(), now)
+		s.tell(pinIssued(pin.Code, r.Plex.EntryURL(), s.state.PIN.ExpirationTime))
+		s.requeue(r.untilPoll(s, now))
+	}
+	return r.claimPIN(ctx, s)
+}
+
+// admitted reports whether the link may request a PIN now. If not, it comes back when it may.
+func (r *Reconciler) admitted(s *scope) bool {
+	if wait := r.pace.Remaining(s.pace(), pace.MintPIN, s.now); wait > 0 {
+		s.requeue(wait)
+		return false
+	}
+	if !r.memory.allSeen() {
+		s.requeue(startInterval)
+		return false
+	}
+	since := sane(s.state.WaitingSince, s.now)
+	if since.IsZero() {
+		since = s.link.CreationTimestamp.Time // Queue new links by creation time, not by reconcile order.
+	}
+	if r.pace.Admit(s.pace(), since, s.now) {
+		return true
+	}
+	s.queuedTime = since
+	if authorizationObstacle(s, r.Plex) != nil { // A link whose token works has more to do than to wait.
+		s.memory.queuedAs = lookOf(s.link)
+	}
+	return false
 }
 
 // awaitPIN stops the steps while a person has to enter a PIN. A link whose token still works goes on.

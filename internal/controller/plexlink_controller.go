@@ -141,6 +141,7 @@ func (r *Reconciler) newScope(link *v1alpha1.PlexLink) *scope {
 	e.identity, e.policy = identityOf(link, r.Version), link.Spec.DeletionPolicy
 	return &scope{
 		link: link, name: client.ObjectKeyFromObject(link), now: r.Clock.Now(), memory: e, state: e.state, stored: e.state, device: e.device,
+		leaderAccount: r.leaderAccount(link),
 	}
 }
 
@@ -159,6 +160,7 @@ func (r *Reconciler) runSteps(ctx context.Context, s *scope) {
 		r.identifyPending,
 		r.signOutStray,
 		r.importToken,
+		r.findLeader,
 		r.mintPIN,
 		r.resolveServer,
 		r.syncSecret,

@@ -32,6 +32,13 @@ type scope struct {
 	// loaded means that state is that of the link. Set by loadState.
 	loaded bool
 
+	// leaderAccount is the uuid of the account that a link with spec.account.linkRef has to belong to; "": not known.
+	leaderAccount string
+	// leader enters the PIN of such a link. Set by findLeader, when the link needs one.
+	leader leader
+	// waitsFor is why there is no leader to enter it; nil: there is, or none is needed. Set by findLeader.
+	waitsFor *obstacle
+
 	// obstacle stopped the steps; nil: all of them ran.
 	obstacle *obstacle
 	// queuedTime is when the link began to wait for a PIN; zero: it does not wait. Set by mintPIN.
@@ -68,8 +75,22 @@ func (s *scope) settled() bool { return s.state.settled(serverSpecKey(s.link.Spe
 
 // wrongAccount reports whether the token belongs to an account that spec.account does not ask for.
 func (s *scope) wrongAccount() bool {
-	account := s.state.Account
-	return s.state.authorized() && account != (plex.Account{}) && !account.Matches(s.link.Spec.Account.Username, s.link.Spec.Account.UUID)
+	return s.state.authorized() && s.state.Account != (plex.Account{}) && !s.accepts(s.state.Account)
+}
+
+// account is the one that the link has to belong to: that of spec.account, or of the link that it refers to.
+func (s *scope) account() v1alpha1.AccountSpec {
+	spec := s.link.Spec.Account
+	if spec.LinkRef != nil {
+		spec.UUID = s.leaderAccount
+	}
+	return spec
+}
+
+// accepts reports whether the link may belong to an account.
+func (s *scope) accepts(account plex.Account) bool {
+	wanted := s.account()
+	return account.Matches(wanted.Username, wanted.UUID)
 }
 
 // wantsPIN reports whether a person has to enter a PIN.

@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"plexlink.dev/operator/api/v1alpha1"
 )
@@ -175,7 +178,14 @@ func TestCacheKeepsOnlyWhatIsRead(t *testing.T) {
 	if err != nil || !ok {
 		t.Fatalf("got %T (%v)", object, err)
 	}
-	if len(got.Annotations)+len(got.ManagedFields) > 0 || len(got.Labels) != 3 || got.Name != "x" || got.UID != "1" || got.ResourceVersion != "2" {
-		t.Errorf("got %+v, want name, uid, version and our three labels", got.ObjectMeta)
+	if len(got.Annotations)+len(got.ManagedFields)+len(got.Labels) > 0 || got.Name != "x" || got.UID != "1" || got.ResourceVersion != "2" {
+		t.Errorf("got %+v, want name, UID and version only", got.ObjectMeta)
+	}
+	want := []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: "media", Name: "x"}}}
+	if requests := linkOfSecret(t.Context(), got); !slices.Equal(requests, want) {
+		t.Errorf("got the requests %v, want %v", requests, want)
+	}
+	if uids := uidOf(got); !slices.Equal(uids, []string{"9"}) {
+		t.Errorf("got the UIDs %q of its link, want 9", uids)
 	}
 }

@@ -160,7 +160,7 @@ func (r *Reconciler) readAccount(ctx context.Context, s *scope) error {
 	account, err := ask(ctx, r, s, s.urgency(), "user", func(ctx context.Context) (plex.Account, error) {
 		return r.Plex.Account(ctx, s.plexDevice(), s.state.Token)
 	})
-	needed := s.state.Adopted || s.link.Spec.Account != (v1alpha1.AccountSpec{}) || template.UsesAccount(templateTexts(s.link))
+	needed := s.state.Adopted || s.link.Spec.Account.IsLimited() || template.UsesAccount(templateTexts(s.link))
 	switch {
 	case err == nil:
 		if s.state.Adopted {
@@ -180,8 +180,8 @@ func (r *Reconciler) readAccount(ctx context.Context, s *scope) error {
 
 // goneError means that the server in use is not among the account's servers.
 type goneError struct {
-	server  string
-	skipped int // records of the list that could not be read
+	server     string
+	unreadable int // records of the list that may be this server
 }
 
 // Error names the server.
@@ -190,16 +190,22 @@ func (e *goneError) Error() string {
 }
 
 // chooseServer keeps the server in use while nothing in the spec has changed and the account still has it: a second
-// server, or a new name, is no reason to break a link that works. Only when it was gone before, and no record of the list
-// was skipped, another one is chosen.
+// server, or a new name, is no reason to break a link that works. Only when it was gone before, and no record that
+// could not be read may be this server, another one is chosen.
 func chooseServer(list plex.Resources, spec v1alpha1.ServerSpec, current server, wasGone bool) (plex.Server, error) {
 	if current != (server{}) {
 		kept := slices.IndexFunc(list.Servers, func(s plex.Server) bool { return s.MachineIdentifier == current.MachineIdentifier })
 		if kept >= 0 {
 			return list.Servers[kept], nil
 		}
-		if list.Skipped > 0 || !wasGone {
-			return plex.Server{}, &goneError{current.Name, list.Skipped}
+		gone := &goneError{server: current.Name}
+		for _, id := range list.Unreadable {
+			if id == "" || id == current.MachineIdentifier {
+				gone.unreadable++
+			}
+		}
+		if gone.unreadable > 0 || !wasGone {
+			return plex.Server{}, gone
 		}
 	}
 	return plex.SelectServer(list.Servers, plex.Selector{Name: spec.Name, MachineIdentifier: spec.MachineIdentifier})

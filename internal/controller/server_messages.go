@@ -14,8 +14,8 @@ import (
 // describeServerError tells what kept a server from being resolved, and what to do.
 func describeServerError(err error, s *scope) serverProblem {
 	if gone, ok := errors.AsType[*goneError](err); ok {
-		return serverProblem{Reason: v1alpha1.ReasonServerNotFound, Definite: gone.skipped == 0, Message: fmt.Sprintf(
-			"%s%s; ask its owner to share it again, or set spec.server to another server", capitalize(gone.Error()), skippedHint(gone.skipped))}
+		return serverProblem{Reason: v1alpha1.ReasonServerNotFound, Definite: gone.unreadable == 0, Message: fmt.Sprintf(
+			"%s%s; ask its owner to share it again, or set spec.server to another server", capitalize(gone.Error()), unreadableHint(gone.unreadable))}
 	}
 	if notFound, ok := errors.AsType[*plex.ServerNotFoundError](err); ok {
 		return serverProblem{Reason: v1alpha1.ReasonServerNotFound, Definite: true, Message: capitalize(notFound.Error()) + otherAccountHint(s)}
@@ -46,17 +46,17 @@ func describeServerError(err error, s *scope) serverProblem {
 	return serverProblem{Reason: v1alpha1.ReasonPlexUnavailable, Message: plexProblem(err)}
 }
 
-// skippedHint tells that the list of servers was not read wholly.
-func skippedHint(skipped int) string {
-	if skipped == 0 {
+// unreadableHint tells that the list of servers was not read wholly.
+func unreadableHint(unreadable int) string {
+	if unreadable == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", as far as plex.tv's list could be read (%d records could not)", skipped)
+	return fmt.Sprintf(", as far as plex.tv's list could be read (%d records could not)", unreadable)
 }
 
 // otherAccountHint names the account that entered the PIN: the wrong one may be why a server is not found.
 func otherAccountHint(s *scope) string {
-	if s.state.Account == (plex.Account{}) || s.link.Spec.Account != (v1alpha1.AccountSpec{}) {
+	if s.state.Account == (plex.Account{}) || s.link.Spec.Account.IsLimited() {
 		return ""
 	}
 	return fmt.Sprintf("; %s entered the PIN: to link another account, run: %s", accountName(s.state.Account), relinkCommand(s.link))

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/plex"
 )
 
 func TestRefreshIsSpreadByTenPercentAndTheSameAfterARestart(t *testing.T) {
@@ -33,5 +34,28 @@ func TestRefreshIsSpreadByTenPercentAndTheSameAfterARestart(t *testing.T) {
 	}
 	if wait := untilRefresh(link, time.Time{}, start); wait != 0 {
 		t.Errorf("got %s without a refresh before, want 0", wait)
+	}
+}
+
+// A record of a friend's server that is never readable must not keep the account's own from being found gone.
+func TestServerIsGoneOnlyWhenNoUnreadableRecordMayBeIt(t *testing.T) {
+	t.Parallel()
+	other := plex.Server{Name: "Other", MachineIdentifier: "other", AccessToken: "t"}
+	for name, row := range map[string]struct {
+		unreadable []string
+		wasGone    bool
+		want       string
+	}{
+		"gone for the first time":                {nil, false, ""},
+		"gone for the second time":               {nil, true, "other"},
+		"a record of another server":             {[]string{"friend"}, true, "other"},
+		"a record of the server itself":          {[]string{"friend", "home"}, true, ""},
+		"a record that does not tell its server": {[]string{""}, true, ""},
+	} {
+		list := plex.Resources{Servers: []plex.Server{other}, Unreadable: row.unreadable}
+		got, err := chooseServer(list, v1alpha1.ServerSpec{}, server{Name: "Home", MachineIdentifier: "home"}, row.wasGone)
+		if got.MachineIdentifier != row.want || (err != nil) != (row.want == "") {
+			t.Errorf("%s: got %q, %v, want %q", name, got.MachineIdentifier, err, row.want)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,6 +49,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), secretMetadata(), uidIndex, uidOf); err != nil {
 		return fmt.Errorf("index Secrets: %w", err)
 	}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.PlexLink{}, leaderIndex, leaderOf); err != nil {
+		return fmt.Errorf("index PlexLinks: %w", err)
+	}
 	if err := mgr.Add(manager.RunnableFunc(r.saveAtShutdown)); err != nil {
 		return fmt.Errorf("add the saver: %w", err)
 	}
@@ -58,6 +62,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(&v1alpha1.PlexLink{}, builder.WithPredicates(predicate.Or(
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, finalizerLost()))).
 		Watches(&v1alpha1.PlexLink{}, r.releases()).
+		Watches(&v1alpha1.PlexLink{}, handler.EnqueueRequestsFromMapFunc(r.followersOf), builder.WithPredicates(lendingChanged())).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(linkOfSecret)).
 		WatchesRawSource(source.Channel(r.turns, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{
@@ -101,17 +106,25 @@ func finalizerLost() predicate.Funcs {
 	}
 }
 
-// linkOfSecret finds the PlexLink by label, not by owner: an owner reference that was removed is put back too.
+// linkOfSecret finds the PlexLink of a cached Secret.
 func linkOfSecret(_ context.Context, secret client.Object) []reconcile.Request {
-	name := secret.GetLabels()[v1alpha1.NameLabel]
+	name := ownerOfCached(secret).Name
 	if name == "" {
 		return nil
 	}
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: secret.GetNamespace(), Name: name}}}
 }
 
-// uidOf returns the UID of the link that a Secret belongs to.
-func uidOf(secret client.Object) []string { return []string{secret.GetLabels()[v1alpha1.UIDLabel]} }
+// uidOf returns the UID of the link that a cached Secret belongs to.
+func uidOf(secret client.Object) []string { return []string{string(ownerOfCached(secret).UID)} }
+
+// ownerOfCached returns the link that stripSecret has noted.
+func ownerOfCached(secret client.Object) metav1.OwnerReference {
+	if owners := secret.GetOwnerReferences(); len(owners) > 0 {
+		return owners[0]
+	}
+	return metav1.OwnerReference{}
+}
 
 // secretMetadata is a Secret of which only the metadata is read.
 func secretMetadata() *metav1.PartialObjectMetadata {
@@ -139,9 +152,9 @@ func (r *Reconciler) startMemory(ctx context.Context) error {
 // with our label. Without namespaces it covers all of them.
 func CacheOptions(namespaces []string) cache.Options {
 	options := cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			secretMetadata(): {Label: labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy}), Transform: stripSecret},
+			&v1alpha1.PlexLink{}: {Transform: stripLink},
+			secretMetadata():     {Label: labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy}), Transform: stripSecret},
 		},
 	}
 	for _, namespace := range namespaces {
@@ -153,21 +166,38 @@ func CacheOptions(namespaces []string) cache.Options {
 	return options
 }
 
+// stripLink drops what the operator never reads of a cached PlexLink, and shares what thousands of them have in common.
+func stripLink(object any) (any, error) {
+	link, ok := object.(*v1alpha1.PlexLink)
+	if !ok {
+		return object, nil
+	}
+	link.ManagedFields = nil
+	delete(link.Annotations, corev1.LastAppliedConfigAnnotation)
+	link.Status.Conditions = slices.Clone(link.Status.Conditions)
+	for i := range link.Status.Conditions {
+		c := &link.Status.Conditions[i]
+		c.Type, c.Reason, c.Message = shared(c.Type), shared(c.Reason), shared(c.Message)
+		c.Status = metav1.ConditionStatus(shared(string(c.Status)))
+	}
+	return link, nil
+}
+
+// shared returns the one copy of a text that is kept while anything uses it.
+func shared(text string) string { return unique.Make(text).Value() }
+
 // stripSecret keeps what the operator reads of a cached Secret. Other Secrets may carry our label too, with annotations of
-// up to 256 KiB.
+// up to 256 KiB. The link is found by label, not by owner, so that an owner reference that was removed is put back; it is
+// kept as one all the same, because a map of labels takes four times the memory.
 func stripSecret(object any) (any, error) {
 	secret, ok := object.(*metav1.PartialObjectMetadata)
 	if !ok {
 		return object, nil
 	}
-	kept := map[string]string{}
-	for _, label := range []string{v1alpha1.ManagedByLabel, v1alpha1.NameLabel, v1alpha1.UIDLabel} {
-		if value, found := secret.Labels[label]; found {
-			kept[label] = value
-		}
-	}
+	owner := metav1.OwnerReference{Name: secret.Labels[v1alpha1.NameLabel], UID: types.UID(secret.Labels[v1alpha1.UIDLabel])}
 	secret.ObjectMeta = metav1.ObjectMeta{
-		Name: secret.Name, Namespace: secret.Namespace, UID: secret.UID, ResourceVersion: secret.ResourceVersion, Labels: kept,
+		Name: secret.Name, Namespace: secret.Namespace, UID: secret.UID, ResourceVersion: secret.ResourceVersion,
+		OwnerReferences: []metav1.OwnerReference{owner},
 	}
 	return secret, nil
 }

@@ -89,6 +89,8 @@ type openPIN struct {
 	Code           string    `json:"code"`
 	QRURL          string    `json:"qrURL,omitempty"`
 	ExpirationTime time.Time `json:"expirationTime"`
+	// Refused is why plex.tv did not accept it from the link of spec.account.linkRef, so that a person has to enter it.
+	Refused string `json:"refused,omitempty"`
 }
 
 // newState returns the state of a link that has nothing but an identity. A request for a new PIN that is set already is
@@ -147,6 +149,12 @@ func (s state) pinMinted(pin plex.PIN, now time.Time) state {
 	s.PINID = pin.ID
 	s.PIN = openPIN{Code: pin.Code, QRURL: pin.QRURL, ExpirationTime: now.Add(pin.ExpiresIn).Truncate(time.Second).UTC()}
 	s.Unentered++
+	return s
+}
+
+// claimRefused notes why plex.tv does not let the operator enter the PIN. It must be stored before the PIN is shown.
+func (s state) claimRefused(why string) state {
+	s.PIN.Refused = why
 	return s
 }
 
@@ -260,6 +268,14 @@ func (s state) signedOut() state {
 	s.Revoked, s.Relink, s.StrayOf = false, false, plex.Account{}
 	s.Server, s.Unproven, s.Adopted, s.RefusedSince = server{}, false, false, time.Time{}
 	return s
+}
+
+// provenAt is when the token was last found to work.
+func (s state) provenAt() time.Time {
+	if s.LastRefresh.After(s.LastPing) {
+		return s.LastRefresh
+	}
+	return s.LastPing
 }
 
 // check returns an error when the state breaks a rule that every transition keeps. It shows no value.

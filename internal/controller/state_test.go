@@ -25,6 +25,7 @@ var transitions = []struct {
 		return s.pinMinted(plex.PIN{ID: "1", Code: "ABCD", ExpiresIn: 15 * time.Minute}, start)
 	}},
 	{"pinGone", state.pinOpen, func(s state) state { return s.pinGone(start) }},
+	{"claimRefused", state.pinOpen, func(s state) state { return s.claimRefused("HTTP 403") }},
 	{"tokenReceived", state.pinOpen, func(s state) state { return s.tokenReceived("new", start) }},
 	{"tokenPending", state.pinOpen, func(s state) state { return s.tokenPending("pending") }},
 	{"accountAccepted", pending, func(s state) state { return s.accountAccepted(alice, start) }},

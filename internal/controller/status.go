@@ -75,7 +75,7 @@ func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
 	set(&status, s.link, v1alpha1.ConditionReconciling, reconciling)
 	set(&status, s.link, v1alpha1.ConditionStalled, stalled)
 	// An open PIN is polled whatever else is wrong, but it is not asked for when there is something else to do first.
-	if d.pinOpen() && !s.memory.unsaved && !s.link.Spec.Suspend && stalled == nil && s.pausedUntil.IsZero() {
+	if d.pinOpen() && !s.follows() && !s.memory.unsaved && !s.link.Spec.Suspend && stalled == nil && s.pausedUntil.IsZero() {
 		status.PIN = &v1alpha1.PINStatus{
 			Code: d.PIN.Code, LinkURL: pages.LinkURL(d.PIN.Code), QRURL: d.PIN.QRURL, ExpirationTime: metav1.NewTime(d.PIN.ExpirationTime),
 		}
@@ -91,6 +91,10 @@ func authorizationObstacle(s *scope, pages linkPages) *obstacle {
 	}
 	o := &obstacle{reason: v1alpha1.ReasonAwaitingLink, message: requestingMessage}
 	switch {
+	case s.waitsFor != nil:
+		o = &obstacle{reason: s.waitsFor.reason, message: s.waitsFor.message}
+	case s.follows() && d.pinOpen():
+		o = &obstacle{reason: v1alpha1.ReasonAwaitingAccount, message: following(leaderName(s.link).Name)}
 	case !s.pausedUntil.IsZero() && d.pinOpen():
 		o = &obstacle{reason: v1alpha1.ReasonPlexUnavailable, message: pausedUntil(s.pausedUntil)}
 	case d.pinOpen() && s.memory.unsaved:
@@ -108,13 +112,16 @@ func authorizationObstacle(s *scope, pages linkPages) *obstacle {
 	case s.memory.plexProblem != "":
 		o = &obstacle{reason: v1alpha1.ReasonPlexUnavailable, message: s.memory.plexProblem}
 	}
+	if d.PIN.Refused != "" {
+		o.message = notFollowed(leaderName(s.link).Name, d.PIN.Refused) + "; " + o.message
+	}
 	// Why a new PIN is needed is the reason while it can be entered, and is told in any case.
 	why, because := "", ""
 	switch {
 	case s.wrongAccount():
-		why, because = v1alpha1.ReasonWrongAccount, linkedToOther(d.Account, s.link.Spec.Account)
+		why, because = v1alpha1.ReasonWrongAccount, linkedToOther(d.Account, s.account())
 	case d.Stranger != "":
-		why, because = v1alpha1.ReasonWrongAccount, strangerEntered(d.Stranger, s.link.Spec.Account)
+		why, because = v1alpha1.ReasonWrongAccount, strangerEntered(d.Stranger, s.account())
 	case d.Revoked:
 		why, because = v1alpha1.ReasonTokenRevoked, "The account has signed this device out"
 	case d.ImportProblem != "":
@@ -148,11 +155,11 @@ func authorizedFinding(s *scope, pages linkPages) *finding {
 	case !s.loaded && d.ClientIdentifier == "":
 		return nil // Nothing is known about it.
 	case o == nil:
-		message := "The PIN was entered"
-		if name := accountName(d.Account); name != "" {
-			message += " by " + name
+		reason := v1alpha1.ReasonAuthorized
+		if d.Relink {
+			reason = v1alpha1.ReasonRelinking
 		}
-		return &finding{metav1.ConditionTrue, v1alpha1.ReasonAuthorized, message + relinkHint(s, pages)}
+		return &finding{metav1.ConditionTrue, reason, authorizedBy(s) + relinkHint(s, pages)}
 	case d.pinOpen() && !s.link.Spec.Suspend, s.obstacle == nil, s.obstacle.kind().condition == v1alpha1.ConditionAuthorized:
 		return o.notReady()
 	default:
@@ -163,12 +170,15 @@ func authorizedFinding(s *scope, pages linkPages) *finding {
 // relinkHint is what a link that works has to say about a new PIN that was asked for.
 func relinkHint(s *scope, pages linkPages) string {
 	d := s.state
-	if !d.Relink || !d.pinOpen() || s.memory.unsaved {
+	switch {
+	case !d.Relink, s.memory.unsaved, !d.pinOpen() && s.waitsFor == nil, d.pinOpen() && s.follows() && s.waitsFor == nil:
 		return ""
+	case s.waitsFor != nil:
+		return "; to link again: " + s.waitsFor.message
 	}
 	hint := "; to link again: " + enterPIN(d.PIN.Code, pages.EntryURL(), d.PIN.ExpirationTime)
 	if d.Stranger != "" {
-		hint = "; " + strangerEntered(d.Stranger, s.link.Spec.Account) + hint
+		hint = "; " + strangerEntered(d.Stranger, s.account()) + hint
 	}
 	return hint
 }

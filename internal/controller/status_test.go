@@ -60,6 +60,8 @@ func TestStatusTellsWhatHappenedAndWhatToDo(t *testing.T) {
 		nothing(s)
 		s.state = s.state.pinMinted(plex.PIN{ID: "1", Code: "ABCD", ExpiresIn: 15 * time.Minute}, start)
 	}
+	follow := func(s *scope) { s.link.Spec.Account.LinkRef = &v1alpha1.PlexLinkReference{Name: "leader"} }
+	waiting := &obstacle{reason: v1alpha1.ReasonAwaitingAccount, message: "Waiting for PlexLink leader to be linked"}
 	unresolved := func(s *scope) { s.state.Server, s.secretSynced, s.secretExists = server{}, false, false }
 	unproven := func(verdicts ...plex.Verdict) *unprovenError {
 		e := &unprovenError{server: plex.Server{Name: "My Plex Server", Owned: true, AccessToken: "example"}}
@@ -127,6 +129,23 @@ func TestStatusTellsWhatHappenedAndWhatToDo(t *testing.T) {
 		"the server is down at a refresh": {func(s *scope) { failed(s, unproven(plex.Unreachable)) }, "Linked", "the last check failed", ""},
 		"plex.tv is down when the spec has changed": {func(s *scope) { s.link.Spec.Server.Name = "Attic"; failed(s, plex.ErrUnavailable) },
 			"PlexUnavailable", "plex.tv is not responding", "Reconciling"},
+		"the leader is not linked": {func(s *scope) { nothing(s); follow(s); s.waitsFor = waiting },
+			"AwaitingAccount", "Waiting for PlexLink leader to be linked", "Reconciling"},
+		"revoked, and the leader is not linked": {func(s *scope) {
+			pin(s)
+			follow(s)
+			s.state.Token, s.state.Revoked, s.waitsFor = "t", true, waiting
+		}, "AwaitingAccount", "The account has signed this device out; Waiting for PlexLink leader", "Reconciling"},
+		"the operator enters the PIN": {func(s *scope) { pin(s); follow(s) },
+			"AwaitingAccount", "Linking to the account of PlexLink leader", "Reconciling"},
+		"plex.tv refuses the PIN": {func(s *scope) { pin(s); follow(s); s.state = s.state.claimRefused("HTTP 403") },
+			"AwaitingLink", "plex.tv did not accept this PIN from PlexLink leader (HTTP 403), so a person has to enter it; Enter ABCD", "Reconciling"},
+		"the leader is not linked when it is to be linked again": {func(s *scope) {
+			follow(s)
+			s.state, s.waitsFor = s.state.linkRequested("again", start), waiting
+		}, "Linked", "to link again: Waiting for PlexLink leader to be linked", ""},
+		"the leader has another account": {func(s *scope) { follow(s); s.leaderAccount = "other" },
+			"WrongAccount", "Linked to alice, but spec.account asks for the account of PlexLink leader; Requesting a PIN", "Reconciling"},
 		"linked again on request": {func(s *scope) {
 			s.state = s.state.linkRequested("again", start).pinMinted(plex.PIN{ID: "1", Code: "ABCD"}, start)
 		}, "Linked", "to link again: Enter ABCD", ""},
@@ -148,6 +167,9 @@ func TestStatusTellsWhatHappenedAndWhatToDo(t *testing.T) {
 			}
 			if progress != test.progress {
 				t.Errorf("got progress %q, want %q", progress, test.progress)
+			}
+			if s.link.Status.PIN != nil && s.follows() {
+				t.Error("a PIN is shown that the operator enters")
 			}
 			if pinShown := s.link.Status.PIN != nil; pinShown && (progress == "Stalled" || !s.pausedUntil.IsZero()) {
 				t.Error("a PIN is asked for although there is something else to do first")
@@ -201,7 +223,7 @@ func TestEveryReasonIsAnObstacle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fine := []string{v1alpha1.ReasonLinked, v1alpha1.ReasonAuthorized, v1alpha1.ReasonProven, v1alpha1.ReasonUnverified, v1alpha1.ReasonSynced}
+	fine := []string{v1alpha1.ReasonLinked, v1alpha1.ReasonAuthorized, v1alpha1.ReasonRelinking, v1alpha1.ReasonProven, v1alpha1.ReasonUnverified, v1alpha1.ReasonSynced}
 	seen := 0
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, ok := n.(*ast.ValueSpec)

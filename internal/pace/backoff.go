@@ -18,6 +18,7 @@ const (
 	WriteSecret
 	RepairSecret
 	EndLink
+	ClaimPIN
 )
 
 // attempt is how far a link has come with a task that did not succeed yet.

@@ -26,6 +26,9 @@ var calls = map[string]struct {
 		_, err := h.client.CheckPIN(ctx, h.device, id)
 		return err
 	}},
+	"pins.link": {plextest.LinkPIN, func(ctx context.Context, h *home, _ Sensitive) error {
+		return h.client.EnterPIN(ctx, h.device, h.token, "ABCD")
+	}},
 	"user": {plextest.User, func(ctx context.Context, h *home, _ Sensitive) error {
 		_, err := h.client.Account(ctx, h.device, h.token)
 		return err
@@ -77,7 +80,8 @@ func TestALinkFromPINToSignOut(t *testing.T) {
 	if a, err := c.Account(ctx, d, token); err != nil || a.Username != "alice" || a.UUID != h.owner.UUID {
 		t.Errorf("got the account %+v, %v; want alice", a, err)
 	}
-	for range 2 { // the types of some fields change from one answer to the next
+	for _, drift := range []bool{false, true} {
+		h.sim.Fault(plextest.Fault{Endpoint: plextest.Resources, Drift: drift})
 		list, err := c.Resources(ctx, d, token)
 		if err != nil || list.Skipped != 0 || len(list.Servers) != 1 || list.Servers[0].Name != "Home" || list.Servers[0].AccessToken != token {
 			t.Errorf("got %+v, %v; want Home with the account's token", list, err)
@@ -122,6 +126,7 @@ func TestEveryFaultAtEveryEndpoint(t *testing.T) {
 		"422":                {plextest.Fault{Status: 422, Body: `{"error":"Invalid token"}`}, withToken(ErrTokenInvalid, ErrBadRequest), false},
 		"400":                {plextest.Fault{Status: 400}, always(ErrBadRequest), false},
 		"404 HTML":           {plextest.Fault{Status: 404, Body: "<html></html>"}, always(ErrUnavailable), false},
+		"404 empty":          {plextest.Fault{Status: 404, Empty: true}, always(ErrUnavailable), false},
 		"403":                {plextest.Fault{Status: 403, Code: 1}, withToken(ErrTokenRefused, ErrBadRequest), false},
 		"498":                {plextest.Fault{Status: 498}, withToken(ErrTokenRefused, ErrUnavailable), false},
 		"time-out":           {plextest.Fault{Delay: time.Minute}, always(ErrUnavailable), true},
@@ -174,11 +179,45 @@ func TestEveryFaultAtEveryEndpoint(t *testing.T) {
 	}
 }
 
+func TestEveryCallReadsAnswersWhoseTypesDrift(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	m := h.sim.AddServer(plextest.Server{Name: "Home", Owner: h.owner})
+	h.link(t, h.owner)
+	drift := func(endpoint plextest.Endpoint) { h.sim.Fault(plextest.Fault{Endpoint: endpoint, Drift: true}) }
+	drift(plextest.CreatePIN)
+	pin, err := h.client.CreatePIN(t.Context(), h.device)
+	if err != nil || pin.ExpiresIn != 900*time.Second {
+		t.Fatalf("got %+v, %v; want a PIN for 900 s", pin, err)
+	}
+	for _, call := range []string{"pins.check", "user", "resources", "ping"} {
+		drift(calls[call].endpoint)
+		if err := calls[call].do(t.Context(), h, pin.ID); err != nil {
+			t.Errorf("%s: got %v, want no error", call, err)
+		}
+	}
+	if err := h.sim.Link(pin.Code, h.owner); err != nil {
+		t.Fatal(err)
+	}
+	drift(plextest.CheckPIN)
+	token, err := h.client.CheckPIN(t.Context(), h.device, pin.ID)
+	if err != nil || token == "" {
+		t.Errorf("linked: got a token: %t, %v; want one", token != "", err)
+	}
+	for _, endpoint := range []plextest.Endpoint{plextest.Identity, plextest.Sections} {
+		drift(endpoint)
+	}
+	server := Server{MachineIdentifier: m.MachineIdentifier, AccessToken: token}
+	if proof := h.prober.Prove(t.Context(), h.device, server, []Candidate{{URL: m.URL}}); proof.Chosen == nil {
+		t.Errorf("got %v, want the server proven", proof.Outcomes[0].Err)
+	}
+}
+
 func always(err error) func(string) error { return func(string) error { return err } }
 
 func withToken(with, without error) func(string) error {
 	return func(call string) error {
-		if strings.HasPrefix(call, "pins.") {
+		if strings.HasPrefix(call, "pins.") && call != "pins.link" {
 			return without
 		}
 		return with
@@ -274,5 +313,57 @@ func TestNewClientRefusesABadURL(t *testing.T) {
 	c, err := NewClient(Options{})
 	if err != nil || c.LinkURL("AB&D") != "https://plex.tv/link/?pin=AB%26D" {
 		t.Errorf("the default: got %v, want a client of https://plex.tv", err)
+	}
+}
+
+func TestATokenEntersThePINOfAnotherDevice(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.link(t, h.owner)
+	other := Device{ClientIdentifier: "another-device", Product: "PlexLink", Name: "tautulli (media)"}
+	pin, err := h.client.CreatePIN(t.Context(), other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.client.EnterPIN(t.Context(), h.device, h.token, pin.Code); err != nil {
+		t.Fatal(err)
+	}
+	token, err := h.client.CheckPIN(t.Context(), other, pin.ID)
+	if err != nil || token == "" || token == h.token {
+		t.Errorf("got a token: %t, that of the first device: %t, %v; want another one", token != "", token == h.token, err)
+	}
+	for _, r := range h.sim.Requests() {
+		if r.Endpoint == plextest.LinkPIN && (r.Product != "Plex SSO" || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded") {
+			t.Errorf("got the product %q and %q, want those of plex.tv/link", r.Product, r.Header.Get("Content-Type"))
+		}
+	}
+}
+
+func TestRefusedClaims(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	h.link(t, h.owner)
+	for name, row := range map[string]struct {
+		fault plextest.Fault
+		want  Class
+	}{
+		"403":                {plextest.Fault{Status: 403}, ClassClaimRefused},
+		"403 without a body": {plextest.Fault{Status: 403, Body: " "}, ClassClaimRefused},
+		"404/1020":           {plextest.Fault{Status: 404}, ClassClaimRefused},
+		"404/1002":           {plextest.Fault{Status: 404, Code: 1002}, ClassClaimRefused},
+		"404 in an outage":   {plextest.Fault{Status: 404, Body: " "}, ClassUnavailable},
+		"405":                {plextest.Fault{Status: 405}, ClassClaimRefused},
+		"410":                {plextest.Fault{Status: 410}, ClassClaimRefused},
+		"422":                {plextest.Fault{Status: 422, Code: 1069}, ClassClaimRefused},
+		"401/1001":           {plextest.Fault{Status: 401}, ClassTokenInvalid},
+		"401":                {plextest.Fault{Status: 401, Body: "<html>"}, ClassTokenRefused},
+		"429":                {plextest.Fault{Status: 429}, ClassThrottled},
+		"500":                {plextest.Fault{Status: 500}, ClassUnavailable},
+	} {
+		row.fault.Endpoint = plextest.LinkPIN
+		h.sim.Fault(row.fault)
+		if err := h.client.EnterPIN(t.Context(), h.device, h.token, "ABCD"); Classify(err) != row.want {
+			t.Errorf("%s: got %v, %s; want %s", name, err, Classify(err), row.want)
+		}
 	}
 }

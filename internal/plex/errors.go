@@ -1,6 +1,7 @@
 package plex
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,14 @@ func (e *ThrottledError) Error() string {
 	return "plex.tv is rate-limiting requests"
 }
 
+// ClaimRefusedError means that plex.tv does not let a program enter the PIN. It proves nothing about PIN and token.
+type ClaimRefusedError struct{ Status int }
+
+// Error includes the HTTP status.
+func (e *ClaimRefusedError) Error() string {
+	return fmt.Sprintf("plex.tv does not let the token enter the PIN: HTTP %d", e.Status)
+}
+
 // Class is what the result of a call to plex.tv means to its caller.
 type Class int
 
@@ -62,20 +71,24 @@ const (
 	ClassBadRequest         // ErrBadRequest
 	ClassCanceled           // the caller's context was canceled
 	ClassTokenRefused       // ErrTokenRefused
+	ClassClaimRefused       // a [ClaimRefusedError]
 )
 
 // String returns the class as a metric label, for example "token_invalid".
 func (c Class) String() string {
 	return [...]string{"ok", "throttled", "token_invalid", "pin_gone", "unavailable", "bad_request", "canceled",
-		"token_refused"}[c]
+		"token_refused", "claim_refused"}[c]
 }
 
 // Classify returns the class of a call's error; nil is ClassOK.
 func Classify(err error) Class {
 	_, throttled := errors.AsType[*ThrottledError](err)
+	_, refused := errors.AsType[*ClaimRefusedError](err)
 	switch {
 	case err == nil:
 		return ClassOK
+	case refused:
+		return ClassClaimRefused
 	case throttled:
 		return ClassThrottled
 	case errors.Is(err, ErrTokenInvalid):
@@ -153,4 +166,18 @@ func (a answer) failure(polling, withToken bool) error {
 	default:
 		return fmt.Errorf("%w: HTTP %d", ErrUnavailable, status)
 	}
+}
+
+// refusesClaim reports whether the answer to an attempt to enter a PIN means that another attempt will not help. A 404
+// without a body is what plex.tv's edge answers in an outage.
+func (a answer) refusesClaim() bool {
+	switch api := decodeErrors(a.body); a.status {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusGone:
+		return true
+	case http.StatusNotFound:
+		return len(bytes.TrimSpace(a.body)) > 0
+	case http.StatusUnprocessableEntity:
+		return !api.says("Invalid token")
+	}
+	return false
 }

@@ -55,6 +55,14 @@ func exchange(rt http.RoundTripper, req *http.Request, read func(io.Reader) erro
 
 func (a answer) successful() bool { return a.status >= 200 && a.status <= 299 }
 
+// isEmpty returns an error when the answer has a body although there is nothing to tell: a page of a proxy proves nothing.
+func (a answer) isEmpty() error {
+	if len(a.body) > 0 {
+		return errors.New("the answer is not empty")
+	}
+	return nil
+}
+
 // time returns the sender's time, with which a date in Retry-After is compared: our own clock may be wrong.
 func (a answer) time() time.Time {
 	if t, err := http.ParseTime(a.header.Get("Date")); err == nil {

@@ -29,6 +29,8 @@ type Server struct {
 type Resources struct {
 	Servers []Server
 	Skipped int // records that are or may be servers and could not be read, wholly or in part
+	// Unreadable are the machine identifiers of those that could not be read at all; "": not even that.
+	Unreadable []string
 }
 
 // Resources returns the media servers of the account. An owned server for which plex.tv sends no access token gets the
@@ -104,6 +106,7 @@ func (r *Resources) add(record []byte) {
 	}
 	if unmarshal(record, '{', &kind) != nil {
 		r.Skipped++
+		r.Unreadable = append(r.Unreadable, "")
 		return
 	}
 	if !slices.ContainsFunc(strings.Split(string(kind.Provides), ","), isServer) {
@@ -112,10 +115,23 @@ func (r *Resources) add(record []byte) {
 	server, complete, err := decodeServer(record)
 	if err == nil {
 		r.Servers = append(r.Servers, server)
+	} else {
+		r.Unreadable = append(r.Unreadable, identifierOf(record))
 	}
 	if err != nil || !complete {
 		r.Skipped++
 	}
+}
+
+// identifierOf returns the machine identifier of a server's record; "": it cannot be read.
+func identifierOf(record []byte) string {
+	var wire struct {
+		ClientIdentifier text `json:"clientIdentifier"`
+	}
+	if unmarshal(record, '{', &wire) != nil {
+		return ""
+	}
+	return clip(string(wire.ClientIdentifier))
 }
 
 func isServer(provides string) bool { return strings.TrimSpace(provides) == "server" }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -243,4 +244,20 @@ func FuzzDecodeResources(f *testing.F) {
 		return err
 	}, `[`+serverBody+`]`, `[`+playerBody+`,`+serverBody+`]`, `[null,`+serverBody+`,{"provides":"server"}]`,
 		`[{"provides":"server","clientIdentifier":"a","connections":[{"port":"auto"},{"uri":"http://plex.media.svc"}]}]`)
+}
+
+func TestUnreadableRecordTellsItsServerIfItCan(t *testing.T) {
+	t.Parallel()
+	for record, want := range map[string][]string{
+		`null`:                  {""},
+		`{"provides":"server"}`: {""},
+		`{"provides":"server","clientIdentifier":{}}`:                     {""},
+		`{"provides":"server","clientIdentifier":"odd","accessToken":7}`:  {"odd"},
+		`{"provides":"server","clientIdentifier":"odd","connections":{}}`: nil, // It is in the list, without an address.
+		`{"provides":"player","clientIdentifier":"odd","accessToken":7}`:  nil,
+	} {
+		if got, err := decodeText(`[` + record + `]`); err != nil || !slices.Equal(got.Unreadable, want) {
+			t.Errorf("%s: got %q, %v, want %q", record, got.Unreadable, err, want)
+		}
+	}
 }

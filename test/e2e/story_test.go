@@ -173,18 +173,25 @@ func TestWatchedNamespaces(t *testing.T) {
 	if _, err := run("", "kubectl", "auth", "can-i", "get", "secrets", "-n", "other", "--as", operator); err == nil {
 		t.Error("the operator may read Secrets in a namespace that it does not watch")
 	}
+	// Plex runs in a namespace whose Services the operator may not list: its Pod's address has to do.
+	do(t, "kubectl", "apply", "-n", "other", "-f", "testdata/plex-service.yaml")
+	startPlex(t, "other", "home", "32401")
 	newLink(t, "other", "kometa")
 	newLink(t, "watched", "kometa")
-	enter(t, pinOf(t, "watched", "kometa"))
+	enterAs(t, "bob", pinOf(t, "watched", "kometa"))
 	becomesLinked(t, "watched", "kometa")
+	if got, want := urlOf(t, "watched"), "http://"+podIP(t, "other", "plex")+":32400"; got != want {
+		t.Errorf("PLEX_URL is %s, want %s", got, want)
+	}
 	if status := linkOf(t, "other", "kometa").Status; len(status.Conditions) > 0 || status.PIN != nil {
 		t.Errorf("a PlexLink in another namespace is served: %v", status.Conditions)
 	}
 
 	// The deletion of a namespace takes the operator's Role before the PlexLink.
-	before := signOuts(t)
+	const signOut = "DELETE /users/signout  204"
+	before := requests(t, signOut)
 	do(t, "kubectl", "delete", "namespace", "watched", "--timeout="+patience.String())
-	if after := signOuts(t); after != before+1 {
+	if after := requests(t, signOut); after != before+1 {
 		t.Errorf("%d devices were signed out, not 1", after-before)
 	}
 	do(t, "helm", "uninstall", release, "--namespace", system, "--wait", "--timeout", patience.String())
@@ -192,12 +199,12 @@ func TestWatchedNamespaces(t *testing.T) {
 	do(t, "kubectl", "delete", "namespace", "other", system, "--timeout="+patience.String())
 }
 
-// signOuts counts the devices that were signed out, in the simulator's log.
-func signOuts(t *testing.T) int {
+// requests counts the lines of the simulator's log that hold the text.
+func requests(t *testing.T, text string) int {
 	t.Helper()
 	log, err := run("", "kubectl", "logs", "-n", "plex", "plexsim")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Count(log, "DELETE /users/signout  204")
+	return strings.Count(log, text)
 }

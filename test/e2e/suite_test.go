@@ -165,14 +165,20 @@ func eventually(t *testing.T, what string, check func() error) {
 	}
 }
 
-// enter enters the PIN at the link page, through the API server's proxy.
+// enter enters the PIN at the link page as alice.
 func enter(t *testing.T, pin string) {
+	t.Helper()
+	enterAs(t, "alice", pin)
+}
+
+// enterAs enters the PIN at the link page, through the API server's proxy.
+func enterAs(t *testing.T, account, pin string) {
 	t.Helper()
 	clientset, err := rest.UnversionedRESTClientFor(raw(cluster.config))
 	if err != nil {
 		t.Fatal(err)
 	}
-	form := url.Values{"account": {"alice"}, "pin": {pin}}
+	form := url.Values{"account": {account}, "pin": {pin}}
 	err = clientset.Post().AbsPath("/api/v1/namespaces/plex/services/plexsim:plex-tv/proxy/link").
 		SetHeader("Content-Type", "application/x-www-form-urlencoded").
 		Body([]byte(form.Encode())).Do(context.Background()).Error()

@@ -19,8 +19,8 @@ import (
 
 var (
 	links  = flag.Int("links", 10000, "how many PlexLinks are linked")
-	settle = flag.Duration("settle", 20*time.Second, "time after a start before anything is measured")
-	idle   = flag.Duration("idle", 30*time.Second, "time over which CPU is measured")
+	settle = flag.Duration("settle", 150*time.Second, "time after a start before anything is measured: garbage is collected every two minutes at least")
+	idle   = flag.Duration("idle", time.Minute, "time over which CPU and requests are measured")
 )
 
 const (
@@ -62,6 +62,11 @@ func TestFootprintOfLinks(t *testing.T) {
 	atRest := w.measure(fmt.Sprintf("%d links", *links))
 	if atRest.resident > atRestLimit*mib {
 		t.Errorf("got %d MiB with %d links at rest, want less than %d", atRest.resident/mib, *links, atRestLimit)
+	}
+	// All links use one server, which is checked every minute, give or take a tenth.
+	t.Logf("%d links on one server make %d requests to it and %d to plex.tv within %s", *links, atRest.toServers, atRest.toPlexTV, *idle)
+	if atRest.toServers > 2 || atRest.toPlexTV > 0 {
+		t.Error("got more requests at rest, want at most 2 and none")
 	}
 	t.Logf("a link costs %d bytes", (atRest.resident-none.resident)<<10 / *links)
 }

@@ -16,6 +16,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
+
+	"plexlink.dev/operator/internal/plex/plextest"
 )
 
 // manager is a running manager.
@@ -24,8 +26,8 @@ type manager struct {
 	cmd *exec.Cmd
 }
 
-// usage is the memory of a process, in KiB.
-type usage struct{ resident, peak int }
+// usage is the memory of a process, in KiB, and the requests it made while it was idle.
+type usage struct{ resident, peak, toPlexTV, toServers int }
 
 // memoryLimit returns the memory limit of the chart, in bytes: GOMEMLIMIT in the cluster.
 func memoryLimit() (string, error) {
@@ -89,7 +91,7 @@ func (m *manager) stop() {
 // report prints and returns the memory of the manager.
 func (m *manager) report(what string) usage {
 	m.Helper()
-	u := usage{m.memory("VmRSS"), m.memory("VmHWM")}
+	u := usage{resident: m.memory("VmRSS"), peak: m.memory("VmHWM")}
 	m.Logf("%-70s  resident %3d MiB (peak %3d MiB)", what, u.resident/mib, u.peak/mib)
 	return u
 }
@@ -101,9 +103,13 @@ func (w *world) measure(what string) usage {
 	defer m.stop()
 	<-time.After(*settle)
 	before := m.cpu()
+	w.sim.ResetRequests()
 	<-time.After(*idle)
 	used := m.cpu() - before
-	return m.report(fmt.Sprintf("%s, CPU %.1f m", what, 1000*used.Seconds()/idle.Seconds()))
+	got := m.report(fmt.Sprintf("%s, CPU %.1f m", what, 1000*used.Seconds()/idle.Seconds()))
+	got.toServers = w.sim.Count(plextest.Identity)
+	got.toPlexTV = len(w.sim.Requests()) - got.toServers
+	return got
 }
 
 // memory reads a value of /proc/PID/status, in KiB.

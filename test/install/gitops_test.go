@@ -17,6 +17,7 @@ var healths = map[string]struct{ argo, flux string }{
 	"linked, to be linked again":          {"Healthy", "Current"},
 	"a PIN is open":                       {"Suspended", "Current"},
 	"a PIN is being requested":            {"Progressing", "InProgress"},
+	"the other link is not linked":        {"Suspended", "Current"},
 	"in the queue":                        {"Suspended", "Current"},
 	"the token is revoked, a PIN is open": {"Suspended", "Current"},
 	"the server is being looked for":      {"Progressing", "InProgress"},

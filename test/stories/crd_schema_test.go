@@ -11,6 +11,7 @@ import (
 type crdSchema struct {
 	Description          string               `json:"description"`
 	Format               string               `json:"format"`
+	Enum                 []string             `json:"enum"`
 	Pattern              string               `json:"pattern"`
 	Properties           map[string]crdSchema `json:"properties"`
 	Items                *crdSchema           `json:"items"`

@@ -88,6 +88,7 @@ func TestFaultMatrix(t *testing.T) {
 		"401 with 1031":              {plextest.Fault{Status: 401, Code: 1031}, blocked},
 		"422":                        {plextest.Fault{Status: 422, Body: `{"errors":[{"code":1400,"message":"Unprocessable","status":422}]}`}, unwell},
 		"404":                        {plextest.Fault{Status: 404}, gone},
+		"404 without a body":         {plextest.Fault{Status: 404, Empty: true}, unwell},
 		"time-out":                   {plextest.Fault{Delay: 4 * time.Second}, late},
 		"dropped connection":         {plextest.Fault{Drop: true}, unwell},
 		"slow body":                  {plextest.Fault{SlowBody: time.Minute}, slow},

@@ -65,6 +65,12 @@ var healthSituations = map[string]func(*world){
 		w.create("kometa")
 		w.reaches("kometa", v1alpha1.ReasonQueued)
 	},
+	"the other link is not linked": func(w *world) {
+		w.startOperator()
+		w.create("other", allowsLinkRefs)
+		w.create("kometa", refersTo("other"))
+		w.reaches("kometa", v1alpha1.ReasonAwaitingAccount)
+	},
 	"the token is revoked, a PIN is open": func(w *world) {
 		w.startOperator()
 		w.linked("kometa")

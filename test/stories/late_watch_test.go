@@ -1,6 +1,7 @@
 package stories
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -26,7 +27,8 @@ func watchesLate(w *world, resource string, by time.Duration) func(*operator) {
 			if err != nil {
 				return nil // It is tried without a delay, and fails likewise.
 			}
-			resp.Body = &lateBody{PipeReader: lateReader(resp.Body, by), body: resp.Body}
+			late, stop := lateReader(resp.Body, by)
+			resp.Body = &lateBody{PipeReader: late, body: resp.Body, stop: stop}
 			return resp
 		}
 	}
@@ -36,17 +38,22 @@ func watchesLate(w *world, resource string, by time.Duration) func(*operator) {
 type lateBody struct {
 	*io.PipeReader
 	body io.Closer
+	stop func()
 }
 
-func (b *lateBody) Close() error { return errors.Join(b.PipeReader.Close(), b.body.Close()) }
+func (b *lateBody) Close() error {
+	b.stop()
+	return errors.Join(b.PipeReader.Close(), b.body.Close())
+}
 
-// lateReader returns what the body returns, each piece so much later.
-func lateReader(body io.Reader, by time.Duration) *io.PipeReader {
+// lateReader returns what the body returns, each piece so much later, until it is stopped.
+func lateReader(body io.Reader, by time.Duration) (late *io.PipeReader, stop func()) {
 	type piece struct {
 		due  time.Time
 		text []byte
 	}
 	late, out := io.Pipe()
+	stopped, stop := context.WithCancel(context.Background())
 	pieces := make(chan piece, 10000)
 	go func() {
 		defer close(pieces)
@@ -61,10 +68,13 @@ func lateReader(body io.Reader, by time.Duration) *io.PipeReader {
 	}()
 	go func() {
 		for p := range pieces {
-			time.Sleep(time.Until(p.due))
+			select {
+			case <-time.After(time.Until(p.due)):
+			case <-stopped.Done():
+			}
 			_, _ = out.Write(p.text) // The error is that the watch has ended.
 		}
 		_ = out.Close()
 	}()
-	return late
+	return late, stop
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/go-logr/logr"
+	"go.uber.org/goleak"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -95,7 +96,20 @@ func runSuite(m *testing.M) (int, error) {
 	}
 	defer func() { _, _ = os.Remove(kubeconfigFile), os.Remove(managerFile) }()
 	defer func() { stopGarbageCollector() }()
-	return m.Run(), nil
+	before := goleak.IgnoreCurrent()
+	code := m.Run()
+	if code == 0 {
+		stopGarbageCollector()
+		err = goleak.Find(before,
+			// Connections of the clients that all stories share, which are kept for reuse.
+			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+			goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"),
+			goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"),
+			// Informers of controller-runtime that stop while an event is on its way.
+			goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"),
+		)
+	}
+	return code, err
 }
 
 // serviceAccountConfig makes a ServiceAccount with the role of the file bound to it, and a token for it.

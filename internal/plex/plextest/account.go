@@ -40,6 +40,8 @@ type grant struct {
 	clientIdentifier string
 	product          string
 	deviceName       string
+	provides         string
+	number           int // under Authorized Devices
 	createdAt        time.Time
 	accessTokens     map[*MediaServer]string // to servers shared with the account
 }
@@ -65,9 +67,10 @@ func (s *Simulator) grantToken(a *Account, p *PIN) string {
 			s.revoke(g)
 		}
 	}
+	s.lastDevice++
 	g := &grant{
 		token: newToken(), account: a, clientIdentifier: p.ClientIdentifier, product: p.Product, deviceName: p.DeviceName,
-		createdAt: s.clock.Now(), accessTokens: map[*MediaServer]string{},
+		provides: p.Provides, number: s.lastDevice, createdAt: s.clock.Now(), accessTokens: map[*MediaServer]string{},
 	}
 	s.grants[g.token] = g
 	s.addSecret(g.token, g.clientIdentifier)
@@ -108,11 +111,14 @@ func (s *Simulator) owner(token string) *grant {
 	return s.grants[token]
 }
 
-// signedIn refuses requests whose token is not an account's.
+// signedIn refuses requests whose token is not an account's. A device that tells what it provides is one that does.
 func (s *Simulator) signedIn(h handler) handler {
 	return func(c *call) answer {
 		s.mu.Lock()
 		c.grant = s.grants[c.token]
+		if provides := c.plexValue("X-Plex-Provides"); provides != "" && c.grant != nil && c.clientIdentifier == c.grant.clientIdentifier {
+			c.grant.provides = provides
+		}
 		s.mu.Unlock()
 		if c.grant == nil {
 			return c.plexError(http.StatusUnauthorized, codeInvalidToken)
@@ -132,8 +138,10 @@ func (s *Simulator) ping(c *call) answer {
 	return c.encode(http.StatusOK, map[string]bool{"pong": true}, func(b *bytes.Buffer) { b.WriteString("<pong>true</pong>") })
 }
 
-func (s *Simulator) user(c *call) answer {
-	a := c.grant.account
+func (s *Simulator) user(c *call) answer { return c.reply(http.StatusOK, userBody(c.grant)) }
+
+func userBody(g *grant) object {
+	a := g.account
 	subscription := object{"subscription", []field{
 		{"active", false}, {"subscribedAt", nil}, {"status", "Inactive"}, {"paymentService", nil}, {"plan", nil},
 		{"features", list{}},
@@ -142,19 +150,19 @@ func (s *Simulator) user(c *call) answer {
 		{"autoSelectAudio", true}, {"defaultAudioLanguage", nil}, {"defaultSubtitleLanguage", nil},
 		{"autoSelectSubtitle", 0}, {"defaultSubtitleAccessibility", 0}, {"defaultSubtitleForced", 0},
 	}}
-	return c.reply(http.StatusOK, object{"user", []field{
+	return object{"user", []field{
 		{"id", a.ID}, {"uuid", a.UUID}, {"username", a.Username}, {"title", a.Username}, {"email", a.Email},
 		{"friendlyName", ""}, {"locale", nil}, {"confirmed", true}, {"joinedAt", int(a.joinedAt.Unix())},
 		{"emailOnlyAuth", false}, {"hasPassword", true}, {"protected", false},
 		{"thumb", fmt.Sprintf("https://plex.tv/users/%s/avatar?c=%d", a.UUID, a.joinedAt.Unix())},
-		{"authToken", c.token}, {"mailingListStatus", nil}, {"mailingListActive", false}, {"scrobbleTypes", ""},
+		{"authToken", g.token}, {"mailingListStatus", nil}, {"mailingListActive", false}, {"scrobbleTypes", ""},
 		{"country", "US"}, {"pin", ""}, {"subscription", subscription}, {"subscriptionDescription", nil},
 		{"restricted", false}, {"anonymous", nil}, {"home", false}, {"guest", false}, {"homeSize", 1},
 		{"homeAdmin", false}, {"maxHomeSize", 15}, {"rememberExpiresAt", nil}, {"profile", profile},
 		{"entitlements", list{}}, {"roles", list{}}, {"services", list{}}, {"adsConsent", nil},
 		{"adsConsentSetAt", nil}, {"adsConsentReminderAt", nil}, {"experimentalFeatures", false},
 		{"twoFactorEnabled", false}, {"backupCodesCreated", false},
-	}})
+	}}
 }
 
 // newToken has the form of plex.tv's tokens: 20 characters, now and then with a dash in front.

@@ -13,37 +13,54 @@ import (
 	"time"
 )
 
-// authority is the private CA that signs the media servers' certificates. Certificates are judged by real time.
+// authority is the private CA behind all certificates. It signs with an intermediate one, as public authorities do.
+// Certificates are judged by real time.
 type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
+	certificate  *x509.Certificate // what clients trust
+	intermediate *x509.Certificate
+	key          *ecdsa.PrivateKey // of the intermediate certificate
 }
 
 func newAuthority() *authority {
 	a := &authority{key: newKey()}
-	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "plextest CA"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign,
+	template := func(name string) *x509.Certificate {
+		return &x509.Certificate{
+			Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		}
 	}
-	a.certificate = sign(template, template, a.key, a.key)
+	rootKey := newKey()
+	root := template("plextest CA")
+	a.certificate = sign(root, root, rootKey, rootKey)
+	a.intermediate = sign(template("plextest intermediate CA"), a.certificate, a.key, rootKey)
 	return a
 }
 
-// serverConfig makes a certificate for loopback and one name of plex.direct's kind.
-func (a *authority) serverConfig(directName string) *tls.Config {
+// chain is a server's certificate with the intermediate one after it.
+type chain tls.Certificate
+
+// issue makes a certificate for loopback and the names.
+func (a *authority) issue(names ...string) chain {
 	key := newKey()
 	leaf := sign(&x509.Certificate{
-		Subject: pkix.Name{CommonName: directName}, DNSNames: []string{"localhost", directName},
+		Subject: pkix.Name{CommonName: names[0]}, DNSNames: append([]string{"localhost"}, names...),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		KeyUsage:    x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, a.certificate, key, a.key)
-	return &tls.Config{
-		MinVersion:   tls.VersionTLS12,
-		Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}},
-	}
+	}, a.intermediate, key, a.key)
+	return chain{Certificate: [][]byte{leaf.Raw, a.intermediate.Raw}, PrivateKey: key}
 }
 
-// CertPool returns the authority that signs the media servers' https certificates, for the client to trust.
+// config serves the chain, without the intermediate certificate while incomplete, which may be nil, is true.
+func (c chain) config(incomplete func() bool) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		certificate := tls.Certificate(c)
+		if incomplete != nil && incomplete() {
+			certificate.Certificate = certificate.Certificate[:1]
+		}
+		return &certificate, nil
+	}}
+}
+
+// CertPool returns the authority behind the https certificates of plex.tv and the media servers, for clients to trust.
 func (s *Simulator) CertPool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(s.authority.certificate)

@@ -10,16 +10,12 @@
 //	err := sim.Link(code, alice) // the person enters it
 //
 // It behaves as plex.tv and media servers were recorded to behave, warts included: short-lived claimed PINs, XML
-// without an Accept header, explicit nulls, fields whose type drifts from one answer to the next. Faults can be
-// ordered per endpoint, every request is recorded, and Network plays a LAN whose addresses are dead, foreign or real.
+// without an Accept header, explicit nulls, https and http on one port. Faults can be ordered per endpoint, every
+// request is recorded, and Network plays a LAN whose addresses are dead, foreign or real.
 //
 // PINs and tokens live by Options.Clock. Delays are of real time, because the sockets that wait for them are; for
 // the same reason a Simulator is of no use inside a testing/synctest bubble.
 //
-// # Not promised
-//
-// Passwords, two-factor sign-in, the Auth App that takes strong PINs, signed device tokens (JWT), Plex Home, QR images,
-// claiming of servers, media, and plex.tv's own rate limits (order a Limit, or a Fault with Status 429) are not simulated.
-// Where nothing is known of Plex's behaviour it does the plausible thing, which may be wrong. The link page asks for no
-// password: never serve it to others.
+// README.md lists what is simulated, on which evidence, and what is not. The link page asks for no password: never
+// serve it to others.
 package plextest

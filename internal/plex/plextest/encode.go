@@ -134,7 +134,9 @@ func (c *call) encode(status int, v any, writeXML func(*bytes.Buffer)) answer {
 const (
 	codeNoClientIdentifier = 1000
 	codeInvalidToken       = 1001
+	codeNotFound           = 1002
 	codeRateLimit          = 1003
+	codeMethod             = 1005
 	codePINNotFound        = 1020
 	codeBlocked            = 1031
 )
@@ -142,8 +144,9 @@ const (
 var errorMessages = map[int]string{
 	codeNoClientIdentifier: "X-Plex-Client-Identifier is missing",
 	codeInvalidToken:       "User could not be authenticated",
-	codeRateLimit:          "Too many requests",
+	codeRateLimit:          "API rate limit exceeded",
 	codePINNotFound:        "Code not found or expired",
+	codeMethod:             "Method not allowed",
 	codeBlocked:            "Too many failed sign-in attempts from this address",
 }
 
@@ -155,6 +158,11 @@ func (c *call) plexError(status, code int) answer {
 	}
 	errors := list{items: []object{{"error", []field{{"code", code}, {"message", message}, {"status", status}}}}}
 	return c.encode(status, map[string]list{"errors": errors}, func(b *bytes.Buffer) { errors.writeXML(b, "errors") })
+}
+
+// refuse is an endpoint that only has errors.
+func refuse(status, code int) handler {
+	return func(c *call) answer { return c.plexError(status, code) }
 }
 
 // htmlPage is what a proxy before plex.tv, or a media server, sends as an error.

@@ -25,11 +25,16 @@ type Fault struct {
 
 	Status     int         // this status instead of the true answer
 	Code       int         // plex.tv's error code in the body; 0: at plex.tv the usual one of 400, 401, 404, 429, else an HTML page
+	Empty      bool        // with Status: neither a body nor a Content-Type
 	Body       string      // this body instead of the usual one; with Status 200 if Status is 0
 	RedirectTo string      // a redirect to this URL; with Status 302 if Status is 0
 	Header     http.Header // set over those of the answer
 	SlowBody   time.Duration
 	HugeBody   int64 // so many blanks as body, with Status 200 if Status is 0
+
+	// These change the true answer, if it is JSON.
+	Drift      bool // the types of fields have changed: 0 and 1 for booleans, strings for numbers, numbers for digits
+	OddRecords bool // a list has records that make no sense between the true ones
 }
 
 // Fault orders a fault. Faults of the same endpoint strike one after the other, in the order they came.
@@ -112,21 +117,33 @@ func (s *Simulator) nextFault(server string, endpoint Endpoint) Fault {
 	return *f
 }
 
-// usualCodes are what plex.tv puts into the body with a status.
-var usualCodes = map[int]int{
-	http.StatusBadRequest:      codeNoClientIdentifier,
-	http.StatusUnauthorized:    codeInvalidToken,
-	http.StatusNotFound:        codePINNotFound,
-	http.StatusTooManyRequests: codeRateLimit,
+// usualCode is what plex.tv puts into the body with a status; 0: it sends a page.
+func (f Fault) usualCode() int {
+	switch f.Status {
+	case http.StatusBadRequest:
+		return codeNoClientIdentifier
+	case http.StatusUnauthorized:
+		return codeInvalidToken
+	case http.StatusNotFound:
+		if f.Endpoint == CheckPIN || f.Endpoint == LinkPIN {
+			return codePINNotFound
+		}
+		return codeNotFound
+	case http.StatusTooManyRequests:
+		return codeRateLimit
+	}
+	return 0
 }
 
 // answer is what the fault puts in place of the true answer, if it does.
 func (f Fault) answer(server string, c *call) (a answer, replaced bool) {
 	code := f.Code
 	if code == 0 && server == plexTVName {
-		code = usualCodes[f.Status]
+		code = f.usualCode()
 	}
 	switch {
+	case f.Empty:
+		a = answer{status: orDefault(f.Status, http.StatusNotFound), header: http.Header{}}
 	case f.RedirectTo != "":
 		a = htmlPage(orDefault(f.Status, http.StatusFound))
 		a.header.Set("Location", f.RedirectTo)

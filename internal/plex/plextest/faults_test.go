@@ -26,6 +26,8 @@ func TestFaults(t *testing.T) {
 		"invalid token":     {plextest.Fault{Status: 401}, 401, `"code":1001`, nil},
 		"blocked address":   {plextest.Fault{Status: 401, Code: 1031}, 401, `"code":1031`, nil},
 		"bad gateway":       {plextest.Fault{Status: 502}, 502, "<h1>502 Bad Gateway</h1>", nil},
+		"edge's 404":        {plextest.Fault{Status: 404, Empty: true}, 404, "", http.Header{"Content-Type": nil, "Content-Length": {"0"}}},
+		"not found":         {plextest.Fault{Status: 404}, 404, `"code":1002`, nil},
 		"another form":      {plextest.Fault{Status: 404, Body: `{"error":"gone"}`}, 404, `{"error":"gone"}`, nil},
 		"garbage":           {plextest.Fault{Body: "\x00\xff<"}, 200, "\x00\xff<", nil},
 		"redirect":          {plextest.Fault{RedirectTo: elsewhere}, 302, "302 Found", http.Header{"Location": {elsewhere}}},

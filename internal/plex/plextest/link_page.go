@@ -8,10 +8,14 @@ import (
 	"strings"
 )
 
-//go:embed link.html
-var linkHTML string
+var (
+	//go:embed page.html
+	pageStyle string
+	//go:embed link.html
+	linkHTML string
 
-var linkTemplate = template.Must(template.New("link").Parse(linkHTML))
+	linkTemplate = template.Must(template.New("link").Parse(pageStyle + linkHTML))
+)
 
 // linkView is what the link page shows.
 type linkView struct {
@@ -23,11 +27,11 @@ type linkView struct {
 }
 
 func (s *Simulator) showLinkPage(c *call) answer {
-	return s.linkPage(http.StatusOK, linkView{Code: c.FormValue("pin")})
+	return s.linkPage(http.StatusOK, linkView{Code: c.parameters.Get("pin")})
 }
 
 func (s *Simulator) submitLinkPage(c *call) answer {
-	view := linkView{Code: strings.TrimSpace(c.FormValue("pin")), Account: c.FormValue("account")}
+	view := linkView{Code: strings.TrimSpace(c.parameters.Get("pin")), Account: c.parameters.Get("account")}
 	account := s.account(view.Account)
 	switch {
 	case account == nil:
@@ -35,7 +39,7 @@ func (s *Simulator) submitLinkPage(c *call) answer {
 	case view.Code == "":
 		view.Error = "Enter the PIN that your device shows."
 	default:
-		pin, err := s.claim(view.Code, account)
+		pin, err := s.enter(view.Code, account)
 		if err != nil {
 			view.Error = "This PIN was not accepted: it is mistyped, has expired or was used before. " +
 				"It has 4 characters. If it is the one your device shows, ask the device for a new one."
@@ -61,8 +65,13 @@ func (s *Simulator) linkPage(status int, view linkView) answer {
 	s.mu.Lock()
 	view.Accounts = s.accounts
 	s.mu.Unlock()
+	return page(status, linkTemplate, view)
+}
+
+// page is an HTML page that loads nothing.
+func page(status int, t *template.Template, view any) answer {
 	var b bytes.Buffer
-	if err := linkTemplate.Execute(&b, view); err != nil {
+	if err := t.Execute(&b, view); err != nil {
 		panic(err)
 	}
 	return answer{status: status, body: b.Bytes(), header: http.Header{

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +25,10 @@ type Server struct {
 
 	Delay                    time.Duration // before every answer, in real time
 	Hangs                    bool          // takes connections and never answers
+	SpinUp                   time.Duration // how long its disks take to wake, in real time: before the first library since it started
+	CachesTokens             bool          // accepts a revoked token until it is restarted, if it has seen the token before
+	AllowedWithoutAuth       bool          // accepts any token and none, as for "List of IP addresses allowed without auth"
+	IncompleteChain          bool          // leaves the intermediate certificate out, as a renewal has gone wrong
 	ClaimedMachineIdentifier string        // a lie: what it says at /identity instead of the truth
 
 	// Fixed once the server has been added:
@@ -38,12 +43,17 @@ type MediaServer struct {
 	MachineIdentifier string
 	Addr              string // host:port it listens on
 	URL               string // http, with the PathPrefix
-	HTTPSURL          string // the same over https, with a certificate of Simulator.CertPool
+	HTTPSURL          string // the same over https, with a certificate of Simulator.CertPool; empty with Options.HTTPOnly
 
 	sim       *Simulator
 	hash      string // the part of its https names that is its own
 	createdAt time.Time
-	server    Server // guarded by sim.mu
+	number    int // under Authorized Devices
+
+	// These are guarded by sim.mu.
+	server Server
+	seen   map[string]struct{} // tokens that were accepted since it started
+	awake  bool                // its disks are
 
 	mu   sync.Mutex
 	http *http.Server // nil: stopped
@@ -60,10 +70,15 @@ func (s *Simulator) AddServer(o Server) *MediaServer {
 		Name: o.Name, MachineIdentifier: o.MachineIdentifier, Addr: addr, URL: "http://" + addr + o.PathPrefix,
 		HTTPSURL: "https://" + addr + o.PathPrefix, sim: s, hash: hexText(16), createdAt: s.clock.Now(), server: o,
 	}
-	m.serve(l)
+	if s.httpOnly {
+		m.HTTPSURL = ""
+	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lastDevice++
+	m.number = s.lastDevice
 	s.servers = append(s.servers, m)
+	s.mu.Unlock()
+	m.serve(l)
 	return m
 }
 
@@ -106,18 +121,26 @@ func (m *MediaServer) Start() {
 }
 
 func (m *MediaServer) serve(l net.Listener) {
+	m.sim.mu.Lock()
+	m.seen, m.awake = map[string]struct{}{}, false
+	m.sim.mu.Unlock()
 	server := &http.Server{Handler: m.routes(), ErrorLog: log.New(io.Discard, "", 0)}
 	m.mu.Lock()
 	m.http = server
 	m.mu.Unlock()
-	go func() { _ = server.Serve(newDualListener(l, m.sim.authority.serverConfig("*."+m.hash+directDomain))) }()
+	if !m.sim.httpOnly {
+		incomplete := func() bool { return m.state().IncompleteChain }
+		l = newDualListener(l, m.sim.authority.issue("*."+m.hash+directDomain).config(incomplete))
+	}
+	go func() { _ = server.Serve(l) }()
 }
 
 func (m *MediaServer) routes() http.Handler {
 	mux := http.NewServeMux()
 	prefix := m.state().PathPrefix
 	for path, endpoint := range map[string]Endpoint{
-		"/identity": Identity, "/library/sections": Sections, "/library/sections/{$}": Sections, "/{$}": Root,
+		"/identity": Identity, "/{$}": Root, "/library": Library, "/library/{$}": Library,
+		"/library/sections": Sections, "/library/sections/{$}": Sections, "/library/sections/all": Sections,
 	} {
 		mux.HandleFunc("GET "+prefix+path, m.handle(endpoint))
 	}
@@ -149,18 +172,51 @@ func (m *MediaServer) answer(state Server, endpoint Endpoint, c *call) answer {
 	if endpoint == Unknown {
 		return htmlPage(http.StatusNotFound)
 	}
-	if endpoint != Identity && !m.accepts(c.token) {
+	if endpoint != Identity && !state.AllowedWithoutAuth && !m.accepts(c.token) {
 		return htmlPage(http.StatusUnauthorized)
+	}
+	if endpoint == Sections && !m.wake(c.Request, state.SpinUp) {
+		return answer{}
 	}
 	a := c.replyWrapped(http.StatusOK, m.container(state, endpoint))
 	a.header.Set("X-Plex-Protocol", "1.0")
+	a.header.Set("Content-Type", map[bool]string{true: "application/json", false: "text/xml;charset=utf-8"}[c.json])
 	return a
 }
 
-// accepts reports whether the token is good here: an account token of the owner, or one made for this server.
+// wake waits for the disks, unless they are awake, and reports whether the caller is still there. A caller who leaves
+// has started them all the same.
+func (m *MediaServer) wake(r *http.Request, spinUp time.Duration) bool {
+	m.sim.mu.Lock()
+	awake := m.awake
+	m.sim.mu.Unlock()
+	if awake || spinUp == 0 {
+		return true
+	}
+	defer func() {
+		m.sim.mu.Lock()
+		defer m.sim.mu.Unlock()
+		m.awake = true
+	}()
+	return pause(r, spinUp)
+}
+
+// accepts reports whether the token is good here, or was when the server asked plex.tv about it.
 func (m *MediaServer) accepts(token string) bool {
 	m.sim.mu.Lock()
 	defer m.sim.mu.Unlock()
+	if _, seen := m.seen[token]; seen && m.server.CachesTokens {
+		return true
+	}
+	valid := m.valid(token)
+	if valid {
+		m.seen[token] = struct{}{}
+	}
+	return valid
+}
+
+// valid reports whether plex.tv calls the token good for this server: an account token of the owner, or one made for it.
+func (m *MediaServer) valid(token string) bool {
 	if sg := m.sim.serverTokens[token]; sg != nil {
 		return sg.server == m && slices.Contains(m.server.SharedWith, sg.account)
 	}
@@ -182,9 +238,19 @@ func (m *MediaServer) container(state Server, endpoint Endpoint) object {
 			{"size", 0}, {"claimed", claimed}, {"version", state.Version},
 			{"machineIdentifier", cmp.Or(state.ClaimedMachineIdentifier, m.MachineIdentifier)},
 		}
+	case Library:
+		fields = []field{
+			{"size", 3}, {"allowSync", false}, {"art", "/:/resources/library-art.png"}, {"content", ""},
+			{"identifier", "com.plexapp.plugins.library"}, {"mediaTagPrefix", "/system/bundle/media/flags/"},
+			{"mediaTagVersion", int(m.createdAt.Unix())}, {"title1", "Plex Library"}, {"title2", ""},
+			{"Directory", list{bare: true, items: []object{
+				directory("sections", "Library Sections"), directory("recentlyAdded", "Recently Added Content"),
+				directory("onDeck", "On Deck Content"),
+			}}},
+		}
 	case Sections:
 		fields = []field{{"size", 2}, {"allowSync", false}, {"title1", "Plex Library"}, {"Directory", list{bare: true, items: []object{
-			section(m, "1", "movie", "Movies"), section(m, "2", "show", "TV Shows"),
+			section(m, 1, "movie", "Movies"), section(m, 2, "show", "TV Shows"),
 		}}}}
 	case Root:
 		var owner any
@@ -211,10 +277,18 @@ func (m *MediaServer) container(state Server, endpoint Endpoint) object {
 	return object{"MediaContainer", fields}
 }
 
-func section(m *MediaServer, key, kind, title string) object {
+func directory(key, title string) object {
+	return object{"Directory", []field{{"key", key}, {"title", title}}}
+}
+
+func section(m *MediaServer, number int, kind, title string) object {
+	at, key := int(m.createdAt.Unix()), strconv.Itoa(number)
 	return object{"Directory", []field{
-		{"allowSync", true}, {"key", key}, {"type", kind}, {"title", title}, {"agent", "tv.plex.agents." + kind},
-		{"uuid", m.hash + key}, {"createdAt", int(m.createdAt.Unix())},
-		{"Location", list{bare: true, items: []object{{"Location", []field{{"id", key}, {"path", "/data/" + kind}}}}}},
+		{"allowSync", true}, {"art", "/:/resources/" + kind + "-fanart.jpg"}, {"composite", "/library/sections/" + key + "/composite/1"},
+		{"filters", true}, {"refreshing", false}, {"thumb", "/:/resources/" + kind + ".png"}, {"key", key}, {"type", kind},
+		{"title", title}, {"agent", "tv.plex.agents." + kind}, {"scanner", "Plex Scanner"}, {"language", "en-US"},
+		{"uuid", m.hash + key}, {"updatedAt", at}, {"createdAt", at}, {"scannedAt", at}, {"content", true},
+		{"directory", true}, {"contentChangedAt", number}, {"hidden", 0},
+		{"Location", list{bare: true, items: []object{{"Location", []field{{"id", number}, {"path", "/data/" + kind}}}}}},
 	}}
 }

@@ -3,6 +3,7 @@ package plextest_test
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"net"
@@ -35,6 +36,43 @@ func TestIdentityNeedsNoToken(t *testing.T) {
 	m.Update(func(s *plextest.Server) { s.ClaimedMachineIdentifier = "lie" })
 	if got := identity(t, device{}.want(t, http.StatusOK, "GET", m.URL+"/identity")); got != "lie" {
 		t.Errorf("machineIdentifier %q, want the lie", got)
+	}
+}
+
+// plex-api compares the whole Content-Type with application/json, and @ctrl/plex asks for /library first.
+func TestFormsAndPathsOfTheLibrary(t *testing.T) {
+	t.Parallel()
+	sim, alice, _ := start(t)
+	m := sim.AddServer(plextest.Server{Name: "server", Owner: alice})
+	for path, want := range map[string]int{
+		"/library": 3, "/library/": 3, "/library/sections": 2, "/library/sections/": 2, "/library/sections/all": 2,
+	} {
+		for accept, contentType := range map[string]string{"application/json": "application/json", "": "text/xml;charset=utf-8"} {
+			r, _ := http.NewRequest("GET", m.URL+path, nil)
+			r.Header = http.Header{"Accept": {accept}, "X-Plex-Token": {sim.SignIn(alice, "one")}}
+			response, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var body struct {
+				Directory      []struct{}                     `xml:"Directory" json:"-"`
+				MediaContainer struct{ Directory []struct{} } `xml:"-"`
+			}
+			if accept == "" {
+				err = xml.NewDecoder(response.Body).Decode(&body)
+			} else {
+				err = json.NewDecoder(response.Body).Decode(&body)
+			}
+			response.Body.Close()
+			got := response.Header.Get("Content-Type")
+			if n := len(body.Directory) + len(body.MediaContainer.Directory); err != nil || n != want || got != contentType {
+				t.Errorf("%s: got %s with %d directories, %v; want %s with %d", path, got, n, err, contentType, want)
+			}
+		}
+	}
+	device{}.want(t, http.StatusOK, "GET", m.URL+"/identity")
+	if status, _ := (device{}).do(t, "GET", m.URL+"/library"); status != http.StatusUnauthorized {
+		t.Errorf("without a token: got %d, want 401", status)
 	}
 }
 

@@ -32,6 +32,7 @@ type PIN struct {
 	ClientIdentifier string
 	Product          string
 	DeviceName       string
+	Provides         string
 	CreatedAt        time.Time
 	ExpiresAt        time.Time
 	ClaimedAt        time.Time // zero: nobody has entered it
@@ -51,18 +52,23 @@ func (s *Simulator) PINs() []PIN {
 	return pins
 }
 
-// Link enters a PIN at plex.tv/link for the account. It has the effect of PUT /pins/link.
+// Link enters a PIN at plex.tv/link for the account, which takes no strong PIN.
 func (s *Simulator) Link(code string, a *Account) error {
-	_, err := s.claim(code, a)
+	_, err := s.enter(code, a)
 	return err
 }
 
-// claim gives the PIN its token. The code is taken as people type it: in any case, with blanks around it.
-func (s *Simulator) claim(code string, a *Account) (PIN, error) {
+// enter claims a PIN as the page does. The code is taken as people type it: in any case, with blanks around it.
+func (s *Simulator) enter(code string, a *Account) (PIN, error) {
 	code = strings.ToUpper(strings.TrimSpace(code))
 	if len(code) > pinLength {
 		return PIN{}, fmt.Errorf("link PIN: a PIN has %d characters, this has %d", pinLength, len(code))
 	}
+	return s.claim(code, a)
+}
+
+// claim gives the PIN its token, be it strong or not.
+func (s *Simulator) claim(code string, a *Account) (PIN, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.open(code)
@@ -87,13 +93,14 @@ func (s *Simulator) open(code string) *PIN {
 }
 
 func (s *Simulator) createPIN(c *call) answer {
-	strong, _ := strconv.ParseBool(strings.ToLower(c.FormValue("strong")))
+	strong, _ := strconv.ParseBool(strings.ToLower(c.parameters.Get("strong")))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.Now()
 	p := &PIN{
 		ID: 1e9 + rand.Int64N(1e9), Strong: strong, ClientIdentifier: c.clientIdentifier, CreatedAt: now,
-		Product: plexValue(c.Request, "X-Plex-Product"), DeviceName: plexValue(c.Request, "X-Plex-Device-Name"),
+		Product: c.plexValue("X-Plex-Product"), DeviceName: c.plexValue("X-Plex-Device-Name"),
+		Provides:  c.plexValue("X-Plex-Provides"),
 		ExpiresAt: now.Add(pinLife), Code: randomText(pinAlphabet, pinLength),
 	}
 	for s.open(p.Code) != nil {
@@ -121,18 +128,17 @@ func (s *Simulator) checkPIN(c *call) answer {
 }
 
 func (s *Simulator) linkPIN(c *call) answer {
-	if err := s.Link(c.FormValue("code"), c.grant.account); err != nil {
+	code := strings.TrimSpace(c.parameters.Get("code"))
+	if len(code) == pinLength {
+		code = strings.ToUpper(code)
+	}
+	if _, err := s.claim(code, c.grant.account); err != nil {
 		return c.plexError(http.StatusNotFound, codePINNotFound)
 	}
 	return answer{status: http.StatusNoContent, header: http.Header{}}
 }
 
 func (s *Simulator) pinBody(p *PIN) object {
-	s.turn++
-	var postalCode any = 10115
-	if s.turn%2 == 0 {
-		postalCode = "10115"
-	}
 	var authToken, newRegistration any
 	if p.Token != "" {
 		authToken, newRegistration = p.Token, false
@@ -143,7 +149,7 @@ func (s *Simulator) pinBody(p *PIN) object {
 	}
 	location := object{"location", []field{
 		{"code", "DE"}, {"european_union_member", true}, {"continent_code", "EU"}, {"country", "Germany"},
-		{"city", "Berlin"}, {"time_zone", "Europe/Berlin"}, {"postal_code", postalCode},
+		{"city", "Berlin"}, {"time_zone", "Europe/Berlin"}, {"postal_code", "10115"},
 		{"in_privacy_restricted_country", true}, {"in_privacy_restricted_region", false},
 		{"subdivisions", "Land Berlin"}, {"coordinates", "52.52, 13.40"},
 	}}

@@ -98,16 +98,81 @@ func TestNewPIN(t *testing.T) {
 	}
 }
 
-func TestPostalCodeDrifts(t *testing.T) {
+func TestStrongPINIsLinkedByProgramOnly(t *testing.T) {
+	t.Parallel()
+	sim, alice, _ := start(t)
+	p := device{clientIdentifier: "one"}.mint(t, sim, "?strong=true")
+	if err := sim.Link(p.Code, alice); err == nil {
+		t.Error("the page takes a strong PIN, want it refused")
+	}
+	sso := device{clientIdentifier: "sso", token: sim.SignIn(alice, "sso")}
+	sso.want(t, http.StatusNoContent, "PUT", sim.URL+"/api/v2/pins/link?code="+p.Code)
+}
+
+func TestParametersMayComeInTheBody(t *testing.T) {
+	t.Parallel()
+	const form, inJSON = "application/x-www-form-urlencoded", "application/json"
+	for name, test := range map[string]struct {
+		contentType, body string
+		strong            bool
+		status            int
+	}{
+		"form":                         {form, "strong=true&X-Plex-Client-Identifier=one&X-Plex-Product=P", true, 201},
+		"JSON":                         {inJSON, `{"strong":true,"jwk":{"kty":"OKP"}}`, true, 201},
+		"JSON, null":                   {inJSON, `{"strong":null}`, false, 201},
+		"JSON, no object":              {inJSON, `""`, false, 201},
+		"JSON, cut off":                {inJSON, `{"strong":`, false, 201},
+		"form of another content type": {"text/plain", "strong=true", false, 201},
+		"client identifier in JSON":    {inJSON, `{"X-Plex-Client-Identifier":"one"}`, false, 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim, _, _ := start(t)
+			r, _ := http.NewRequest("POST", sim.URL+"/api/v2/pins", strings.NewReader(test.body))
+			r.Header.Set("Content-Type", test.contentType)
+			if !strings.Contains(test.body, "Client-Identifier") {
+				r.Header.Set("X-Plex-Client-Identifier", "one")
+			}
+			response, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			if response.StatusCode != test.status {
+				t.Fatalf("got %d, want %d", response.StatusCode, test.status)
+			}
+			if test.status == 201 && (sim.PINs()[0].Strong != test.strong || sim.PINs()[0].ClientIdentifier != "one") {
+				t.Errorf("got %+v, want strong: %t", sim.PINs()[0], test.strong)
+			}
+		})
+	}
+}
+
+func TestLinkTakesAForm(t *testing.T) {
+	t.Parallel()
+	sim, alice, _ := start(t)
+	p := device{clientIdentifier: "one"}.mint(t, sim, "")
+	form := url.Values{"code": {strings.ToLower(p.Code)}, "X-Plex-Token": {sim.SignIn(alice, "sso")}, "X-Plex-Client-Identifier": {"sso"}}
+	r, _ := http.NewRequest("PUT", sim.URL+"/api/v2/pins/link.json", strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusNoContent || sim.PINs()[0].Account != "alice" {
+		t.Errorf("got %d, want 204 and the PIN claimed", response.StatusCode)
+	}
+}
+
+func TestPostalCodeIsAString(t *testing.T) {
 	t.Parallel()
 	sim, _, _ := start(t)
-	types := map[string]bool{}
 	for range 2 {
 		body := device{clientIdentifier: "one"}.want(t, http.StatusCreated, "POST", sim.URL+"/api/v2/pins").(map[string]any)
-		types[fmt.Sprintf("%T", body["location"].(map[string]any)["postal_code"])] = true
-	}
-	if !types["string"] || !types["float64"] {
-		t.Errorf("types of postal_code: %v", types)
+		if got := body["location"].(map[string]any)["postal_code"]; got != "10115" {
+			t.Errorf("got %#v, want a string", got)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package plextest_test
 import (
 	"encoding/xml"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,6 +58,17 @@ func (e element) wantInts(t *testing.T, names string) {
 	}
 }
 
+// wantBools are attributes that python-plexapi casts to bool. It takes 0, 1, true and false, lets absent ones pass, and
+// raises ValueError for anything else.
+func (e element) wantBools(t *testing.T, names string) {
+	t.Helper()
+	for name := range strings.FieldsSeq(names) {
+		if v, ok := e.attr(name); ok && !slices.Contains([]string{"0", "1", "true", "false"}, v) {
+			t.Errorf("<%s %s=%q> is not a bool", e.XMLName.Local, name, v)
+		}
+	}
+}
+
 func (d device) element(t *testing.T, status int, method, target, root string) element {
 	t.Helper()
 	got, raw := d.do(t, method, target)
@@ -102,6 +114,10 @@ func TestXMLHasWhatPythonPlexapiReads(t *testing.T) {
 		locale mailingListActive mailingListStatus maxHomeSize pin protected rememberExpiresAt restricted scrobbleTypes thumb
 		title twoFactorEnabled username uuid subscriptionDescription`)
 	user.wantInts(t, "id homeSize maxHomeSize joinedAt")
+	user.wantBools(t, `backupCodesCreated confirmed emailOnlyAuth experimentalFeatures guest hasPassword home homeAdmin
+		mailingListActive protected restricted twoFactorEnabled`)
+	user.child(t, "subscription").wantBools(t, "active")
+	user.child(t, "profile").wantBools(t, "autoSelectAudio")
 	user.child(t, "subscription").wantAttrs(t, "active paymentService plan status subscribedAt")
 	user.child(t, "subscription").child(t, "features")
 	user.child(t, "profile").wantAttrs(t, `autoSelectAudio defaultAudioLanguage defaultSubtitleLanguage autoSelectSubtitle
@@ -116,12 +132,14 @@ func TestXMLHasWhatPythonPlexapiReads(t *testing.T) {
 	resources := d.element(t, http.StatusOK, "GET", sim.URL+"/api/v2/resources?includeHttps=1&includeRelay=1", "resources")
 	var served []string
 	for _, r := range resources.Children {
-		r.wantAttrs(t, `accessToken clientIdentifier createdAt device dnsRebindingProtection home httpsRequired lastSeenAt
-			name natLoopbackSupported owned ownerId platform platformVersion presence product productVersion provides
-			publicAddressMatches relay sourceTitle synced`)
+		r.wantAttrs(t, `accessToken clientIdentifier createdAt device home httpsRequired lastSeenAt name owned ownerId platform
+			platformVersion presence product productVersion provides publicAddressMatches relay sourceTitle synced`)
+		r.wantBools(t, `dnsRebindingProtection home httpsRequired natLoopbackSupported owned presence publicAddressMatches
+			relay synced`)
 		for _, c := range r.child(t, "connections").Children {
 			c.wantAttrs(t, "address IPv6 local port protocol relay uri")
 			c.wantInts(t, "port")
+			c.wantBools(t, "IPv6 local relay")
 			// Like python-plexapi's httpuri: it tries this next to the uri.
 			address, _ := c.attr("address")
 			port, _ := c.attr("port")
@@ -144,6 +162,18 @@ func TestXMLHasWhatPythonPlexapiReads(t *testing.T) {
 	}
 	if got := strings.Join(served, ", "); got != "My Plex Server 2, Bob's 2" {
 		t.Errorf("signed in to %q", got)
+	}
+
+	var names []string
+	for _, entry := range d.element(t, http.StatusOK, "GET", sim.URL+"/devices.xml", "MediaContainer").Children {
+		entry.wantAttrs(t, `clientIdentifier createdAt id lastSeenAt model name product provides publicAddress screenDensity
+			screenResolution token vendor version`)
+		entry.wantInts(t, "createdAt id lastSeenAt")
+		name, _ := entry.attr("name")
+		names = append(names, name)
+	}
+	if got := strings.Join(names, ", "); got != "My Plex Server, phone, " {
+		t.Errorf("got the devices %q, want the server, the phone and the nameless app", got)
 	}
 
 	d.do(t, "DELETE", sim.URL+"/api/v2/users/signout")

@@ -20,10 +20,15 @@ const (
 	Ping           Endpoint = "GET /ping"
 	SignOut        Endpoint = "DELETE /users/signout"
 	Resources      Endpoint = "GET /resources"
+	Devices        Endpoint = "GET /devices.xml"
+	DeleteDevice   Endpoint = "DELETE /devices/{id}.xml"
+	OldAccount     Endpoint = "GET /users/account"
+	OldResources   Endpoint = "GET /api/resources"
 	LinkPage       Endpoint = "GET /link"
 	SubmitLinkPage Endpoint = "POST /link"
 
 	Identity Endpoint = "GET /identity"
+	Library  Endpoint = "GET /library"
 	Sections Endpoint = "GET /library/sections"
 	Root     Endpoint = "GET /"
 
@@ -56,7 +61,7 @@ func (s *Simulator) begin(server string, endpoint Endpoint, c *call) *Request {
 	defer s.mu.Unlock()
 	r := &Request{
 		Time: s.clock.Now(), Server: server, Endpoint: endpoint,
-		Product: plexValue(c.Request, "X-Plex-Product"), DeviceName: plexValue(c.Request, "X-Plex-Device-Name"),
+		Product: c.plexValue("X-Plex-Product"), DeviceName: c.plexValue("X-Plex-Device-Name"),
 		ClientIdentifier: c.clientIdentifier, Token: c.token, URL: c.RequestURI, Header: c.Header.Clone(),
 	}
 	if g := s.owner(c.token); g != nil {

@@ -2,7 +2,6 @@ package plextest
 
 import (
 	"cmp"
-	"encoding/json"
 	"maps"
 	"net"
 	"net/http"
@@ -49,13 +48,16 @@ func LocalConnection(uri string) Connection {
 	}
 }
 
-// device is a phone or player of an account.
+// device is a phone, player or app of an account.
 type device struct {
 	account          *Account
 	name             string
-	provides         string
+	product          string
+	provides         string // an app that never sent X-Plex-Provides has none
 	clientIdentifier string
 	createdAt        time.Time
+	number           int    // under Authorized Devices
+	token            string // of an app that was linked here
 }
 
 // AddDevice adds a device that is no server to an account: a phone, a player. provides is a comma-separated list such
@@ -63,47 +65,66 @@ type device struct {
 func (s *Simulator) AddDevice(a *Account, name, provides string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.devices = append(s.devices, device{a, name, provides, hexText(12), s.clock.Now()})
+	s.lastDevice++
+	s.devices = append(s.devices, device{
+		account: a, name: name, product: "Plex for Android", provides: provides, clientIdentifier: hexText(12),
+		createdAt: s.clock.Now(), number: s.lastDevice,
+	})
 }
 
-// resources lists all devices of the account: its servers, those shared with it, players, and what it has linked.
+// AddGhostDevices adds n devices that another tool has left behind, one for each of its starts.
+func (s *Simulator) AddGhostDevices(a *Account, n int) {
+	for range n {
+		s.AddDevice(a, "A tool that takes a new client identifier whenever it is started", "player,pubsub-player,controller")
+	}
+}
+
+// devicesOf returns the account's own devices, then the apps that it has linked, oldest first.
+func (s *Simulator) devicesOf(a *Account) []device {
+	var all []device
+	for _, d := range s.devices {
+		if d.account == a {
+			all = append(all, d)
+		}
+	}
+	byAge := func(a, b *grant) int { return cmp.Compare(a.number, b.number) }
+	for _, g := range slices.SortedFunc(maps.Values(s.grants), byAge) {
+		if g.account == a {
+			all = append(all, device{a, g.deviceName, g.product, g.provides, g.clientIdentifier, g.createdAt, g.number, g.token})
+		}
+	}
+	return all
+}
+
+// resources lists the account's servers, those shared with it, and everything else that provides something.
 func (s *Simulator) resources(c *call) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.turn++
+	return c.replyList(http.StatusOK, s.resourcesOf(c), "resources")
+}
+
+func (s *Simulator) resourcesOf(c *call) list {
 	var all list
 	for _, m := range s.servers {
 		if m.admits(c.grant.account) {
 			all.items = append(all.items, s.serverResource(c, m))
 		}
 	}
-	for _, d := range s.devices {
-		if d.account == c.grant.account {
-			all.items = append(all.items,
-				playerResource(d.name, "Plex for Android", d.clientIdentifier, d.provides, d.createdAt))
+	for _, d := range s.devicesOf(c.grant.account) {
+		if d.provides != "" {
+			all.items = append(all.items, playerResource(d))
 		}
 	}
-	byAge := func(a, b *grant) int { return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.token, b.token)) }
-	for _, g := range slices.SortedFunc(maps.Values(s.grants), byAge) {
-		if g.account == c.grant.account {
-			all.items = append(all.items, playerResource(g.deviceName, g.product, g.clientIdentifier, "", g.createdAt))
-		}
-	}
-	return c.replyList(http.StatusOK, all, "resources")
+	return all
 }
 
 func (s *Simulator) serverResource(c *call, m *MediaServer) object {
 	owned := m.server.Owner == c.grant.account
-	token := c.token
+	token := c.grant.token
 	var ownerID, sourceTitle any
 	if !owned {
 		ownerID, sourceTitle = m.server.Owner.ID, m.server.Owner.Username
 		token = s.accessToken(c.grant, m)
-	}
-	// Some answers have numbers for these two, as older servers report them.
-	var httpsRequired, presence any = m.server.HTTPSRequired, true
-	if s.turn%2 == 0 {
-		httpsRequired, presence = json.Number(attribute(httpsRequired)), 1
 	}
 	return object{"resource", []field{
 		{"name", m.server.Name}, {"product", "Plex Media Server"}, {"productVersion", m.server.Version},
@@ -111,8 +132,8 @@ func (s *Simulator) serverResource(c *call, m *MediaServer) object {
 		{"clientIdentifier", m.MachineIdentifier}, {"createdAt", timestamp(m.createdAt)},
 		{"lastSeenAt", timestamp(s.clock.Now())}, {"provides", "server"}, {"ownerId", ownerID},
 		{"sourceTitle", sourceTitle}, {"publicAddress", "203.0.113.7"}, {"accessToken", token}, {"owned", owned},
-		{"home", false}, {"synced", false}, {"relay", true}, {"presence", presence},
-		{"httpsRequired", httpsRequired}, {"publicAddressMatches", owned}, {"dnsRebindingProtection", false},
+		{"home", false}, {"synced", false}, {"relay", true}, {"presence", true},
+		{"httpsRequired", m.server.HTTPSRequired}, {"publicAddressMatches", owned}, {"dnsRebindingProtection", false},
 		{"natLoopbackSupported", false}, {"connections", m.connections(c)},
 	}}
 }
@@ -134,7 +155,7 @@ func (m *MediaServer) connections(c *call) list {
 	connections := m.server.Connections
 	if connections == nil {
 		connections = []Connection{LocalConnection(m.URL)}
-		if asksFor(c, "includeHttps") {
+		if asksFor(c, "includeHttps") && m.HTTPSURL != "" {
 			direct := LocalConnection("https://" + m.DirectName(connections[0].Address) + ":" + strconv.Itoa(connections[0].Port))
 			connections = []Connection{direct}
 		}
@@ -156,13 +177,14 @@ func asksFor(c *call, parameter string) bool {
 	return slices.Contains([]string{"1", "true"}, c.URL.Query().Get(parameter))
 }
 
-func playerResource(name, product, clientIdentifier, provides string, createdAt time.Time) object {
+// playerResource has no dnsRebindingProtection and no natLoopbackSupported: they are absent, not null.
+func playerResource(d device) object {
 	return object{"resource", []field{
-		{"name", name}, {"product", product}, {"productVersion", nil}, {"platform", nil}, {"platformVersion", nil},
-		{"device", nil}, {"clientIdentifier", clientIdentifier}, {"createdAt", timestamp(createdAt)},
-		{"lastSeenAt", timestamp(createdAt)}, {"provides", provides}, {"ownerId", nil}, {"sourceTitle", nil},
+		{"name", d.name}, {"product", d.product}, {"productVersion", nil}, {"platform", nil}, {"platformVersion", nil},
+		{"device", nil}, {"clientIdentifier", d.clientIdentifier}, {"createdAt", timestamp(d.createdAt)},
+		{"lastSeenAt", timestamp(d.createdAt)}, {"provides", d.provides}, {"ownerId", nil}, {"sourceTitle", nil},
 		{"publicAddress", "203.0.113.7"}, {"accessToken", nil}, {"owned", true}, {"home", false}, {"synced", false},
 		{"relay", false}, {"presence", false}, {"httpsRequired", false}, {"publicAddressMatches", true},
-		{"dnsRebindingProtection", nil}, {"natLoopbackSupported", nil}, {"connections", list{}},
+		{"connections", list{}},
 	}}
 }

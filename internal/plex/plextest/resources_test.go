@@ -1,7 +1,6 @@
 package plextest_test
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -79,23 +78,28 @@ func TestTokensAtServers(t *testing.T) {
 	}
 }
 
-func TestAllDevicesAreListed(t *testing.T) {
+func TestWhateverProvidesSomethingIsListed(t *testing.T) {
 	t.Parallel()
 	sim, alice, _ := start(t)
 	sim.AddServer(plextest.Server{Name: "server", Owner: alice, HTTPSRequired: true})
 	sim.AddDevice(alice, "phone", "client,player,media-server-controller")
 	sim.AddDevice(sim.AddAccount("bob"), "bob's phone", "player")
-	d := device{clientIdentifier: "one", token: sim.SignIn(alice, "one")}
+	d := device{clientIdentifier: "one", token: sim.SignIn(alice, "one")} // an app that sends no X-Plex-Provides
+	player := device{clientIdentifier: "two"}.mint(t, sim, "?X-Plex-Provides=player&X-Plex-Device-Name=TV")
+	if err := sim.Link(player.Code, alice); err != nil {
+		t.Fatal(err)
+	}
 	list := d.resources(t, sim, "")
-	if len(list) != 3 || list["phone"]["accessToken"] != nil || list["phone"]["connections"] == nil {
+	if len(list) != 3 || list["TV"]["provides"] != "player" || list["phone"]["accessToken"] != nil || list["phone"]["connections"] == nil {
 		t.Errorf("listed: %v", list)
 	}
-	var drift []string
-	for range 2 {
-		drift = append(drift, fmt.Sprint(d.resources(t, sim, "")["server"]["httpsRequired"]))
+	if list := d.resources(t, sim, "?X-Plex-Provides=controller"); len(list) != 4 {
+		t.Errorf("got %d resources, want the app too once it has told what it provides", len(list))
 	}
-	if slices.Sort(drift); strings.Join(drift, " ") != "1 true" {
-		t.Errorf("httpsRequired was %v, want 1 and true by turns", drift)
+	for _, name := range []string{"natLoopbackSupported", "dnsRebindingProtection"} {
+		if _, ok := list["phone"][name]; ok || list["server"][name] != false {
+			t.Errorf("got %s for a phone, or none for a server; want it for servers only", name)
+		}
 	}
 }
 

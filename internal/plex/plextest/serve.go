@@ -1,8 +1,12 @@
 package plextest
 
 import (
+	"cmp"
+	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -18,6 +22,7 @@ type call struct {
 	*http.Request
 
 	json             bool // the caller asked for JSON
+	parameters       url.Values
 	clientIdentifier string
 	token            string
 	grant            *grant // set by signedIn
@@ -31,20 +36,42 @@ type answer struct {
 }
 
 func newCall(r *http.Request) *call {
-	return &call{
-		Request:          r,
-		json:             strings.Contains(r.Header.Get("Accept"), "json"),
-		clientIdentifier: plexValue(r, "X-Plex-Client-Identifier"),
-		token:            plexValue(r, "X-Plex-Token"),
-	}
+	c := &call{Request: r, json: wantsJSON(r), parameters: parameters(r)}
+	c.clientIdentifier, c.token = c.plexValue("X-Plex-Client-Identifier"), c.plexValue("X-Plex-Token")
+	return c
 }
 
-// plexValue reads an X-Plex-* value, which may come as a header or as a query parameter.
-func plexValue(r *http.Request, name string) string {
-	if v := r.Header.Get(name); v != "" {
-		return v
+// wantsJSON reports whether a request is answered in JSON. The suffix of a path counts more than the header Accept.
+func wantsJSON(r *http.Request) bool {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	switch {
+	case strings.HasSuffix(path, ".json"):
+		return true
+	case strings.HasSuffix(path, ".xml"):
+		return false
 	}
-	return r.URL.Query().Get(name)
+	return strings.Contains(r.Header.Get("Accept"), "json")
+}
+
+// parameters reads the query and the body, which may be a form or JSON. A body that cannot be read holds none, and
+// neither does JSON that is no object: axios sends "" for an empty body.
+func parameters(r *http.Request) url.Values {
+	r.Body = http.MaxBytesReader(nil, r.Body, 1<<20)
+	_ = r.ParseForm()
+	var body map[string]any
+	if strings.Contains(r.Header.Get("Content-Type"), "json") && json.NewDecoder(r.Body).Decode(&body) == nil {
+		for name, value := range body {
+			if value != nil && !r.Form.Has(name) && !strings.HasPrefix(name, "X-Plex-") {
+				r.Form.Set(name, fmt.Sprint(value))
+			}
+		}
+	}
+	return r.Form
+}
+
+// plexValue returns an X-Plex-* value, which may come as a header, in the query or in a form.
+func (c *call) plexValue(name string) string {
+	return cmp.Or(c.Header.Get(name), c.parameters.Get(name))
 }
 
 // identified refuses requests without a client identifier, as all of /api/v2 does.
@@ -83,7 +110,7 @@ func (s *Simulator) serve(server string, endpoint Endpoint, h handler) http.Hand
 		}
 		a, replaced := fault.answer(server, c)
 		if !replaced {
-			a = h(c)
+			a = fault.edit(h(c))
 		}
 		if fault.DropAnswer || a.status == 0 {
 			cut(w)

@@ -6,6 +6,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 
 	"golang.org/x/time/rate"
@@ -17,15 +18,19 @@ type Options struct {
 	Clock clock.PassiveClock // by which PINs expire; nil: the real one
 	Addr  string             // where plex.tv listens; empty: a free port of 127.0.0.1
 	Log   func(Request)      // called once a request, when it has been answered; may be nil
+
+	HTTPOnly bool // plex.tv and media servers speak no https, and plex.tv lists http addresses even with includeHttps=1
 }
 
 // Simulator is one plex.tv with its accounts and media servers.
 type Simulator struct {
-	URL string // base URL of plex.tv, without a path: http://127.0.0.1:34567
+	URL      string // base URL of plex.tv, without a path: http://127.0.0.1:34567
+	HTTPSURL string // the same over https, with a certificate of Simulator.CertPool that names plex.tv too
 
 	clock     clock.PassiveClock
 	log       func(Request)
 	authority *authority
+	httpOnly  bool
 	listener  net.Listener
 	plexTV    *http.Server
 
@@ -41,22 +46,28 @@ type Simulator struct {
 	limiters     map[string]*rate.Limiter // by the address that requests come from
 	requests     []*Request
 	secrets      map[string]struct{}
-	turn         int // counts the answers whose types drift
+	lastDevice   int // the number of the newest entry under Authorized Devices
 }
 
 // New starts plex.tv over http. Like httptest.NewServer it panics when it cannot listen, with the error of net.Listen.
 func New(o Options) *Simulator {
 	s := &Simulator{
-		clock: o.Clock, log: o.Log, authority: newAuthority(),
+		clock: o.Clock, log: o.Log, authority: newAuthority(), httpOnly: o.HTTPOnly,
 		grants: map[string]*grant{}, serverTokens: map[string]*serverGrant{}, secrets: map[string]struct{}{},
 	}
 	if s.clock == nil {
 		s.clock = clock.RealClock{}
 	}
 	s.listener = listen(o.Addr)
-	s.URL = "http://" + reachable(s.listener)
+	s.URL, s.HTTPSURL = "http://"+reachable(s.listener), "https://"+reachable(s.listener)
 	s.plexTV = &http.Server{Handler: s.routes(), ErrorLog: log.New(io.Discard, "", 0)}
-	go func() { _ = s.plexTV.Serve(s.listener) }()
+	if o.HTTPOnly {
+		s.HTTPSURL = ""
+		go func() { _ = s.plexTV.Serve(s.listener) }()
+		return s
+	}
+	chain := s.authority.issue("plex.tv", "clients.plex.tv")
+	go func() { _ = s.plexTV.Serve(newDualListener(s.listener, chain.config(nil))) }()
 	return s
 }
 
@@ -76,20 +87,40 @@ func (s *Simulator) routes() http.Handler {
 	for endpoint, h := range map[Endpoint]handler{
 		CreatePIN: identified(s.createPIN),
 		CheckPIN:  identified(s.checkPIN),
-		LinkPIN:   identified(s.signedIn(s.linkPIN)),
-		User:      identified(s.signedIn(s.user)),
-		Ping:      identified(s.signedIn(s.ping)),
-		SignOut:   identified(s.signedIn(s.signOut)),
-		Resources: identified(s.signedIn(s.resources)),
+		LinkPIN:   s.signedIn(identified(s.linkPIN)), // The token is checked first.
+		User:      s.signedIn(identified(s.user)),
+		Ping:      s.signedIn(identified(s.ping)),
+		SignOut:   s.signedIn(identified(s.signOut)),
+		Resources: s.signedIn(identified(s.resources)),
 	} {
 		method, path := endpoint.split()
 		mux.HandleFunc(method+" /api/v2"+path, s.serve(plexTVName, endpoint, h))
+		if endpoint != LinkPIN { // its path is one of CheckPIN's
+			mux.HandleFunc("/api/v2"+path, s.serve(plexTVName, Unknown, refuse(http.StatusMethodNotAllowed, codeMethod)))
+		}
 	}
+	s.routeOld(mux)
 	mux.HandleFunc("GET /link", s.serve(plexTVName, LinkPage, s.showLinkPage))
 	mux.HandleFunc("GET /link/{$}", s.serve(plexTVName, LinkPage, s.showLinkPage))
 	mux.HandleFunc("POST /link", s.serve(plexTVName, SubmitLinkPage, s.submitLinkPage))
-	mux.HandleFunc("/", s.serve(plexTVName, Unknown, func(*call) answer { return htmlPage(http.StatusNotFound) }))
-	return mux
+	mux.HandleFunc("PUT /_control/servers/{machineIdentifier}/addresses", s.setAddresses)
+	mux.HandleFunc("GET /{$}", s.showStatusPage)
+	mux.HandleFunc("POST /_control/faults", s.controlFaults)
+	mux.HandleFunc("DELETE /_control/faults", s.controlFaults)
+	mux.HandleFunc("/", s.serve(plexTVName, Unknown, refuse(http.StatusNotFound, codeNotFound)))
+	return withoutSuffix(mux)
+}
+
+// withoutSuffix routes /pins.json and /pins.xml like /pins.
+func withoutSuffix(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := strings.TrimSuffix(strings.TrimSuffix(r.URL.Path, ".json"), ".xml")
+		if path != r.URL.Path {
+			r = r.Clone(r.Context())
+			r.URL.Path, r.URL.RawPath = path, ""
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // listen panics like httptest does: a test that cannot listen on loopback cannot go on.

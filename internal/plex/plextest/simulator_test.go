@@ -1,6 +1,7 @@
 package plextest_test
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"encoding/xml"
 	"io"
@@ -94,17 +95,85 @@ func errorCode(t *testing.T, body any) any {
 	return body.(map[string]any)["errors"].([]any)[0].(map[string]any)["code"]
 }
 
-func TestEveryEndpointRefusesAMissingClientIdentifier(t *testing.T) {
+func TestErrorsOfEveryEndpoint(t *testing.T) {
+	t.Parallel()
+	const none, wrong, right = "", "wrong", "right"
+	for _, test := range []struct {
+		endpoint, identifier, token string
+		status                      int
+		code                        float64
+	}{
+		{"POST /pins", none, none, 400, 1000},
+		{"GET /pins/1", none, none, 400, 1000},
+		{"GET /pins/1", "one", none, 404, 1020},
+		{"GET /pins/abc", "one", none, 404, 1020},
+		// The token is checked first.
+		{"GET /user", none, none, 401, 1001}, {"GET /user", none, wrong, 401, 1001}, {"GET /user", none, right, 400, 1000},
+		{"GET /user", "one", none, 401, 1001}, {"GET /user", "one", wrong, 401, 1001},
+		{"GET /ping", none, none, 401, 1001}, {"GET /ping", none, right, 400, 1000},
+		{"GET /resources", none, none, 401, 1001}, {"GET /resources", none, right, 400, 1000},
+		{"DELETE /users/signout", none, none, 401, 1001}, {"DELETE /users/signout", none, right, 400, 1000},
+		{"PUT /pins/link", none, none, 401, 1001}, {"PUT /pins/link", none, right, 400, 1000},
+		{"PUT /pins/link", "one", right, 404, 1020},
+		{"GET /pins", "one", none, 405, 1005}, {"DELETE /pins/1", "one", none, 405, 1005}, {"POST /user", "one", right, 405, 1005},
+		{"GET /auth/nonce", "one", right, 404, 1002}, {"POST /auth/jwk", "one", right, 404, 1002}, {"GET /nothing", none, none, 404, 1002},
+	} {
+		sim, alice, _ := start(t)
+		d := device{clientIdentifier: test.identifier, token: test.token}
+		if d.token == right {
+			d.token = sim.SignIn(alice, "one")
+		}
+		method, path, _ := strings.Cut(test.endpoint, " ")
+		for _, suffix := range []string{"", ".json"} {
+			body := d.want(t, test.status, method, sim.URL+"/api/v2"+path+suffix)
+			if code := errorCode(t, body); code != test.code {
+				t.Errorf("%s%s with %q and token %q: got code %v, want %v", test.endpoint, suffix, test.identifier, test.token, code, test.code)
+			}
+		}
+	}
+}
+
+func TestASuffixSaysTheForm(t *testing.T) {
 	t.Parallel()
 	sim, alice, _ := start(t)
-	token := sim.SignIn(alice, "device")
-	for _, endpoint := range []string{
-		"POST /pins", "GET /pins/1", "PUT /pins/link", "GET /user", "GET /ping", "DELETE /users/signout", "GET /resources",
-	} {
-		method, path, _ := strings.Cut(endpoint, " ")
-		body := device{token: token}.want(t, http.StatusBadRequest, method, sim.URL+"/api/v2"+path)
-		if code := errorCode(t, body); code != 1000. {
-			t.Errorf("%s: code %v, want 1000", endpoint, code)
+	token := sim.SignIn(alice, "one")
+	for _, xml := range []bool{false, true} {
+		d := device{clientIdentifier: "one", token: token, xml: xml}
+		for suffix, want := range map[string]string{".json": "{", ".xml": "<?xml", "": map[bool]string{false: "{", true: "<?xml"}[xml]} {
+			if _, body := d.do(t, "GET", sim.URL+"/api/v2/user"+suffix); !strings.HasPrefix(body, want) {
+				t.Errorf("%s, XML wanted by Accept: %t: got %.20s, want %s", suffix, xml, body, want)
+			}
+		}
+	}
+}
+
+func TestHTTPS(t *testing.T) {
+	t.Parallel()
+	sim, _, _ := start(t)
+	lan := &plextest.Network{
+		Listeners: map[string]string{"192.0.2.1:443": strings.TrimPrefix(sim.URL, "http://")},
+		Hosts:     map[string]string{"plex.tv": "192.0.2.1", "clients.plex.tv": "192.0.2.1"},
+	}
+	d := device{clientIdentifier: "one", client: &http.Client{Transport: &http.Transport{
+		DialContext: lan.DialContext, TLSClientConfig: &tls.Config{RootCAs: sim.CertPool()}, DisableKeepAlives: true,
+	}}}
+	for _, base := range []string{sim.URL, sim.HTTPSURL, "https://plex.tv", "https://clients.plex.tv"} {
+		d.want(t, http.StatusCreated, "POST", base+"/api/v2/pins")
+	}
+
+	plain := plextest.New(plextest.Options{HTTPOnly: true})
+	t.Cleanup(plain.Close)
+	alice := plain.AddAccount("alice")
+	m := plain.AddServer(plextest.Server{Name: "server", Owner: alice})
+	owner := device{clientIdentifier: "one", token: plain.SignIn(alice, "one")}
+	connection := owner.resources(t, plain, "?includeHttps=1")["server"]["connections"].([]any)[0].(map[string]any)
+	if plain.HTTPSURL != "" || m.HTTPSURL != "" || connection["uri"] != m.URL {
+		t.Errorf("got %q, %q, %v; want http only", plain.HTTPSURL, m.HTTPSURL, connection["uri"])
+	}
+	anyone := device{client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}}
+	for _, address := range []string{m.Addr, strings.TrimPrefix(plain.URL, "http://")} {
+		if _, _, err := anyone.try("GET", "https://"+address+"/"); err == nil {
+			t.Errorf("https works at %s although it is off", address)
 		}
 	}
 }

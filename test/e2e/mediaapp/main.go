@@ -1,9 +1,10 @@
 // mediaapp is a media app in small: it calls the Plex Media Server whose address and token its Pod was given, in the
-// environment or as files, and serves on :8080 whether that works. "mediaapp lookup NAME" prints the addresses of a name
-// instead, as the Pod it runs in resolves it.
+// environment or as files, and serves on :8080 whether that works. "mediaapp call" does so once instead,
+// and "mediaapp lookup NAME" prints the addresses of a name as the Pod it runs in resolves it.
 package main
 
 import (
+	"context"
 	"fmt"
 	"log"
 	"net"
@@ -27,8 +28,14 @@ func main() {
 		return
 	}
 	client := &http.Client{Timeout: 5 * time.Second}
+	if len(os.Args) == 2 && os.Args[1] == "call" {
+		if err := call(context.Background(), client); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	log.Fatal(http.ListenAndServe(":8080", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := call(r, client); err != nil {
+		if err := call(r.Context(), client); err != nil {
 			log.Print(err)
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
@@ -38,9 +45,9 @@ func main() {
 }
 
 // call asks the media server for its libraries, as media apps do.
-func call(r *http.Request, client *http.Client) error {
+func call(ctx context.Context, client *http.Client) error {
 	address := setting("PLEX_URL") + "/library/sections"
-	request, err := http.NewRequestWithContext(r.Context(), http.MethodGet, address, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,41 @@
+package model
+
+import (
+	"testing"
+	"time"
+)
+
+// bounds are those within which the design is proven on every commit.
+var bounds = Limits{Deaths: 3, Failures: 2, Late: 1, PINs: maxPINs}
+
+func TestDesignKeepsItsRules(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	r := Explore(bounds, None)
+	for rule, steps := range r.Broken {
+		t.Errorf("after %d steps: %s", steps, rule)
+	}
+	if r.Stuck != 0 {
+		t.Errorf("got %d states from which the link cannot be linked, want none", r.Stuck)
+	}
+	t.Logf("model: %d states, %d rules broken, %s", r.States, len(r.Broken), time.Since(began).Round(time.Millisecond))
+}
+
+// A rule that no mutant breaks would prove nothing.
+func TestEveryMutantIsCaught(t *testing.T) {
+	t.Parallel()
+	for _, mutant := range Mutants {
+		t.Run(string(mutant), func(t *testing.T) {
+			t.Parallel()
+			limits := Limits{Deaths: 2, Failures: 1, Late: 1, PINs: maxPINs}
+			if mutant == BothLead { // It has many more states.
+				limits = Limits{PINs: maxPINs}
+			}
+			r := Explore(limits, mutant)
+			if len(r.Broken) == 0 && r.Stuck == 0 {
+				t.Errorf("got no broken rule in %d states, want one", r.States)
+			}
+			t.Logf("%d states, broken: %v, stuck: %d", r.States, r.Broken, r.Stuck)
+		})
+	}
+}

@@ -1,0 +1,282 @@
+package stories
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var (
+	exhaustive = flag.Bool("exhaustive", false, "let every call fail in every way, not only writes in two")
+	onlyStory  = flag.String("story", "", "the only story that TestEveryCallMayFail tells")
+	onlyCall   = flag.String("call", "", "text in the names of the only runs of a story, beside its reference")
+	trialsAt1  = flag.Int("trials", 16, "how many trials run at a time: they mostly wait")
+)
+
+// How a call goes wrong.
+const (
+	diesBefore = "dies before"
+	diesAfter  = "dies after"
+	fails      = "fails"
+	answerLost = "answer lost"
+)
+
+// lateness is by how much the operator's watches are behind the API server in a mode.
+var lateness = map[string]time.Duration{"watches 0.7s late": 700 * time.Millisecond, "watches 4s late": 4 * time.Second}
+
+// call is the nth call with a name since the story began.
+type call struct {
+	name string
+	n    int
+}
+
+func (c call) String() string { return fmt.Sprintf("%s #%d", c.name, c.n) }
+
+// isWrite reports whether the call may change anything.
+func (c call) isWrite() bool { return !strings.Contains(c.name, "GET ") }
+
+// waiver says where the end may differ from the reference, and why that is right. Then the next refresh mends it.
+type waiver struct {
+	call   string // the beginning of its name
+	reason string
+}
+
+var waivers = []waiver{
+	{"plex.tv GET /user", "whose the account is is asked again with the next refresh, unless it is needed before"},
+}
+
+func isWaived(c call) bool {
+	return slices.ContainsFunc(waivers, func(w waiver) bool { return strings.HasPrefix(c.name, w.call) })
+}
+
+// strike lets one call go wrong, and records those that were made since it was armed.
+type strike struct {
+	namespace, plex string // to tell what a call is
+	at              call
+	mode            string
+
+	mu     sync.Mutex
+	armed  bool
+	counts map[string]int
+	calls  []call
+	hit    *http.Request // that went wrong
+}
+
+// arm begins to count.
+func (s *strike) arm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.armed = true
+}
+
+// attach makes an operator's calls pass the strike.
+func (s *strike) attach(o *operator) {
+	o.diesBefore = func(req *http.Request) bool { return s.see(req) && s.mode == diesBefore }
+	o.fail = func(req *http.Request) error {
+		if s.isHit(req) && s.mode == fails {
+			return errors.New("connection refused")
+		}
+		return nil
+	}
+	o.loses = func(req *http.Request) bool {
+		if s.isHit(req) && s.mode == diesAfter && o.dead.CompareAndSwap(false, true) {
+			close(o.died)
+		}
+		return s.isHit(req)
+	}
+}
+
+// see counts a call and reports whether it is the one that goes wrong.
+func (s *strike) see(req *http.Request) bool {
+	name := s.nameOf(req)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.armed || name == "" {
+		return false
+	}
+	s.counts[name]++
+	c := call{name, s.counts[name]}
+	s.calls = append(s.calls, c)
+	if c == s.at {
+		s.hit = req
+	}
+	return c == s.at
+}
+
+func (s *strike) isHit(req *http.Request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hit == req
+}
+
+// nameOf is what a call does; "": it is a watch, an event or a list of an informer.
+func (s *strike) nameOf(req *http.Request) string {
+	if strings.HasSuffix(s.plex, "//"+req.URL.Host) {
+		path := strings.TrimPrefix(req.URL.Path, "/api/v2")
+		if strings.HasPrefix(path, "/pins/") {
+			path = "/pins/ID"
+		}
+		return "plex.tv " + req.Method + " " + path
+	}
+	_, path, found := strings.Cut(req.URL.Path, "/namespaces/"+s.namespace+"/")
+	q := req.URL.Query()
+	if !found || q.Get("watch") != "" || q.Get("resourceVersion") != "" || strings.HasPrefix(path, "events") {
+		return ""
+	}
+	return req.Method + " " + path
+}
+
+// result is what came of one trial.
+type result struct {
+	end          []string
+	returns, pin int
+	struck       bool
+	calls        []call
+	problem      string
+}
+
+// tell plays a story and returns how it ended. With a reference it waits until the end is the same.
+func (s story) tell(w *world, at call, mode string, want *result) result {
+	w.Helper()
+	k := &strike{namespace: w.namespace, plex: w.sim.URL, at: at, mode: mode, counts: map[string]int{}}
+	c := newTrial(w, func(o *operator) {
+		k.attach(o)
+		if by := lateness[mode]; by > 0 {
+			watchesLate(w, "", by)(o)
+		}
+	})
+	if s.prepare != nil {
+		s.prepare(c)
+	}
+	shown := c.pinsShown()
+	k.arm()
+	s.act(c)
+	k.mu.Lock()
+	r := result{struck: k.hit != nil, calls: slices.Clone(k.calls)}
+	k.mu.Unlock()
+	var last []string
+	refreshAt := time.Now().Add(2 * time.Second)
+	err := c.waitUntil(trialPatience, func() error {
+		last = c.end()
+		if want != nil && difference(want.end, last) != "" {
+			if isWaived(at) && time.Now().After(refreshAt) {
+				refreshAt = refreshAt.Add(trialPatience)
+				c.clock.advance(70 * time.Minute)
+			}
+			return errors.New("the end differs:" + difference(want.end, last))
+		}
+		if err := c.quiet(); err != nil {
+			return err
+		}
+		if d := difference(last, c.end()); d != "" {
+			return errors.New("it goes on:" + d)
+		}
+		return nil
+	})
+	if err != nil {
+		r.problem = err.Error()
+	}
+	r.end, r.pin, r.returns = last, c.pinsShown()-shown, len(c.secrets.returns())
+	if want == nil {
+		return r
+	}
+	if r.pin > want.pin {
+		r.problem += fmt.Sprintf("\n  a person was asked for %d PINs, want %d", r.pin, want.pin)
+	}
+	if r.returns > want.returns {
+		r.problem += fmt.Sprintf("\n  these Secrets went back to an earlier content: %q", c.secrets.returns())
+	}
+	return r
+}
+
+// modesOf returns how a call is made to go wrong; where there is none, only the watches are late. To die before a read is to
+// die after the write before it.
+func modesOf(c call) []string {
+	switch {
+	case c.n == 0 && *exhaustive:
+		return slices.Collect(maps.Keys(lateness))
+	case c.n == 0:
+		return []string{"watches 0.7s late"}
+	case !*exhaustive && c.isWrite():
+		return []string{diesBefore, answerLost}
+	case !*exhaustive:
+		return nil
+	case c.isWrite():
+		return []string{diesBefore, diesAfter, fails, answerLost}
+	default:
+		return []string{fails, answerLost}
+	}
+}
+
+// TestEveryCallMayFail tells each story once as it should be, and records the calls of the operator to the API server and
+// to plex.tv. Then it tells it again for each call and each way in which that may go wrong, and the end must be the same.
+func TestEveryCallMayFail(t *testing.T) {
+	began := time.Now()
+	var mu sync.Mutex
+	var runs, unstruck int
+	causes := map[string]int{}
+	slots := make(chan struct{}, *trialsAt1)
+	var all sync.WaitGroup
+	run := func(name string, play func(w *world)) {
+		slots <- struct{}{}
+		defer func() { <-slots }()
+		t.Run(name, func(t *testing.T) { play(newWorld(t)) })
+	}
+	for _, name := range slices.Sorted(maps.Keys(everyStory)) {
+		s := everyStory[name]
+		if *onlyStory != "" && *onlyStory != name {
+			continue
+		}
+		all.Go(func() {
+			var want result
+			run(name+"/reference", func(w *world) {
+				if want = s.tell(w, call{}, "", nil); want.problem != "" {
+					w.Fatal(want.problem)
+				}
+				w.Logf("%d calls: %v\n%s", len(want.calls), want.calls, strings.Join(want.end, "\n"))
+			})
+			again := func(c call, mode string) {
+				runName := fmt.Sprintf("%s/%s: %s", name, strings.ReplaceAll(c.String(), "/", "|"), mode)
+				if !strings.Contains(runName, *onlyCall) {
+					return
+				}
+				all.Go(func() {
+					run(runName, func(w *world) {
+						got := s.tell(w, c, mode, &want)
+						mu.Lock()
+						defer mu.Unlock()
+						if runs++; !got.struck && lateness[mode] == 0 {
+							unstruck++
+						}
+						if got.problem != "" {
+							causes[c.name+": "+mode]++
+							w.Error(got.problem)
+						}
+					})
+				})
+			}
+			for _, c := range append(want.calls, call{name: "no call"}) {
+				for _, mode := range modesOf(c) {
+					again(c, mode)
+				}
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("every call may fail: %d runs, %d of them not struck, %d failures, %d causes %v, %s", runs, unstruck, sum(causes), len(causes),
+		causes, time.Since(began).Round(time.Second))
+}
+
+func sum(counts map[string]int) (n int) {
+	for _, count := range counts {
+		n += count
+	}
+	return n
+}

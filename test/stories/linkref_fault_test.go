@@ -1,0 +1,218 @@
+package stories
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/plex/plextest"
+)
+
+func TestRefusedClaimShowsThePINAndIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			first := w.startOperator()
+			w.linked("kometa", allowsLinkRefs)
+			w.sim.Fault(plextest.Fault{Endpoint: plextest.LinkPIN, Status: status, Times: -1})
+			w.create("tautulli", refersTo("kometa"))
+			code := w.awaitsPIN("tautulli").Status.PIN.Code
+			want := fmt.Sprintf("plex.tv did not accept this PIN from PlexLink kometa (HTTP %d), so a person has to enter it; Enter %s at ", status, code)
+			if got := message(w.link("tautulli")); !strings.HasPrefix(got, want) {
+				t.Errorf("got the message %q, want %q", got, want)
+			}
+			w.hasEvent("ClaimRefused", code)
+			first.kill()
+			w.startOperator()
+			polls := w.sim.Count(plextest.CheckPIN)
+			w.eventually("polls of the other operator", func() error {
+				if w.sim.Count(plextest.CheckPIN) < polls+3 {
+					return errNotYet
+				}
+				return nil
+			})
+			if n := w.sim.Count(plextest.LinkPIN); n != 1 {
+				t.Errorf("got %d claims, want one", n)
+			}
+			bob := w.sim.AddAccount("bob")
+			w.enterPINAs("tautulli", bob)
+			code = w.showsAnotherPIN("tautulli", code)
+			if got := message(w.link("tautulli")); !strings.Contains(got, "bob entered the PIN, but spec.account asks for the account of PlexLink kometa") {
+				t.Errorf("got the message %q, want that bob is the wrong person", got)
+			}
+			w.enterPINAs("tautulli", w.alice)
+			w.areLinked("kometa", "tautulli")
+			if n := w.sim.Count(plextest.LinkPIN); n != 2 {
+				t.Errorf("got %d claims, want one for each PIN", n)
+			}
+		})
+	}
+}
+
+func TestClaimThatFailsIsRepeatedWithoutAPerson(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		fault  plextest.Fault
+		claims int
+	}{
+		"plex.tv is down":             {plextest.Fault{Status: http.StatusBadGateway, Times: 2}, 3},
+		"an outage that answers 404":  {plextest.Fault{Status: http.StatusNotFound, Body: " ", Times: 2}, 3},
+		"the connection breaks":       {plextest.Fault{Drop: true}, 2},
+		"the answer to it is lost":    {plextest.Fault{DropAnswer: true}, 1},
+		"plex.tv wants fewer of them": {plextest.Fault{Status: http.StatusTooManyRequests}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.startOperator()
+			w.linked("kometa", allowsLinkRefs)
+			row.fault.Endpoint = plextest.LinkPIN
+			w.sim.Fault(row.fault)
+			links := w.recordLinks()
+			w.create("tautulli", refersTo("kometa"))
+			w.areLinked("kometa", "tautulli")
+			if n, pins := w.sim.Count(plextest.LinkPIN), len(w.sim.PINs()); n != row.claims || pins != 2 {
+				t.Errorf("got %d claims and %d PINs, want %d and one for each link", n, pins, row.claims)
+			}
+			checkNeverShowsPIN(w, links, "tautulli")
+		})
+	}
+}
+
+// checkNeverShowsPIN checks that no version of a link had a PIN for a person.
+func checkNeverShowsPIN(w *world, links *recording[*v1alpha1.PlexLink], name string) {
+	w.Helper()
+	_, versions := links.of(name)
+	for _, link := range versions {
+		if link.Status.PIN != nil {
+			w.Errorf("%s showed a PIN: %s", name, message(link))
+		}
+	}
+}
+
+func TestClaimThatPlexNeverAnswersEndsWithAPINForAPerson(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.startOperator()
+	w.linked("kometa", allowsLinkRefs)
+	w.sim.Fault(plextest.Fault{Endpoint: plextest.LinkPIN, Status: http.StatusInternalServerError, Times: -1})
+	w.create("tautulli", refersTo("kometa"))
+	w.eventually("two claims", func() error {
+		if w.sim.Count(plextest.LinkPIN) < 2 {
+			return errNotYet
+		}
+		return nil
+	})
+	w.eventually("a PIN", func() error {
+		w.advance(20 * time.Second)
+		if w.link("tautulli").Status.PIN == nil {
+			return errNotYet
+		}
+		return nil
+	})
+	if got := message(w.link("tautulli")); !strings.Contains(got, "PlexLink kometa (no proper answer)") {
+		t.Errorf("got the message %q, want why the PIN is shown", got)
+	}
+	w.enterPINAs("tautulli", w.alice)
+	w.areLinked("kometa", "tautulli")
+}
+
+func TestFollowerWhoseLeaderWasRevokedUnnoticedGivesItsPINBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.startOperator()
+	w.linked("kometa", allowsLinkRefs)
+	w.sim.RevokeTokens(w.alice)
+	w.create("tautulli", refersTo("kometa"))
+	w.awaitAccount("kometa", "tautulli")
+	w.enterPINAs("kometa", w.alice)
+	w.areLinked("kometa", "tautulli")
+	if n := w.sim.Count(plextest.LinkPIN); n != 2 {
+		t.Errorf("got %d claims, want one with each token", n)
+	}
+}
+
+func TestFollowersMoveWithTheAccountOfTheirLeader(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bob := w.sim.AddAccount("bob")
+	w.server.Update(func(s *plextest.Server) { s.SharedWith = []*plextest.Account{bob} })
+	w.startOperator()
+	w.linked("kometa", allowsLinkRefs)
+	w.create("tautulli", refersTo("kometa"))
+	w.areLinked("kometa", "tautulli")
+	before := w.accountToken("tautulli")
+	w.request("tautulli", v1alpha1.LinkRequestedAtAnnotation) // One link alone gets a new token.
+	w.eventually("another token", func() error {
+		if w.accountToken("tautulli") == before {
+			return errNotYet
+		}
+		return nil
+	})
+	w.areLinked("kometa", "tautulli")
+	w.request("kometa", v1alpha1.LinkRequestedAtAnnotation)
+	w.enterPINAs("kometa", bob)
+	w.eventually("the account of bob", func() error {
+		if account := w.link("tautulli").Status.Account; account == nil || account.Username != "bob" {
+			return fmt.Errorf("got %+v", account)
+		}
+		return nil
+	})
+	w.areLinked("kometa", "tautulli")
+}
+
+// linkFollower links kometa and lets tautulli follow it. The operator is killed before that of the requests that do so,
+// from the one for its PIN on, which has the number; requests counts them.
+func (w *world) linkFollower(killedBefore int64) (o *operator, requests *atomic.Int64) {
+	w.Helper()
+	var armed atomic.Bool
+	requests = &atomic.Int64{}
+	o = w.startOperator(func(o *operator) {
+		o.diesBefore = func(r *http.Request) bool {
+			mints := r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/api/v2/pins")
+			if !armed.Load() || requests.Load() == 0 && !mints {
+				return false
+			}
+			writes := r.Method != http.MethodGet && strings.Contains(r.URL.Path, "/"+w.namespace+"/") && !strings.HasSuffix(r.URL.Path, "/events")
+			return (writes || strings.Contains(r.URL.Path, "/api/v2/")) && requests.Add(1) == killedBefore
+		}
+	})
+	w.linked("kometa", allowsLinkRefs)
+	w.settled("kometa")
+	armed.Store(true)
+	w.create("tautulli", refersTo("kometa"))
+	return o, requests
+}
+
+func TestKillAtEachInstantOfAFollowersLinkingLosesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, requests := w.linkFollower(0)
+	w.areLinked("tautulli")
+	w.settled("tautulli")
+	instants := requests.Load()
+	if instants < 9 || instants > 20 {
+		t.Fatalf("got %d requests, want those that link a follower", instants)
+	}
+	t.Logf("%d instants", instants)
+	for instant := int64(1); instant <= instants; instant++ {
+		t.Run(fmt.Sprint(instant), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			links := w.recordLinks()
+			first, _ := w.linkFollower(instant)
+			<-first.died
+			first.kill()
+			w.startOperator()
+			w.areLinked("kometa", "tautulli")
+			checkSecretOpensServer(t, w.secret("tautulli"))
+			checkNeverShowsPIN(w, links, "tautulli")
+		})
+	}
+}
