@@ -137,7 +137,7 @@ var healthSituations = map[string]func(*world){
 	},
 }
 
-// The health checks of docs/gitops.md are tried on these; that test has no operator.
+// The health checks of docs/argocd.md and docs/flux.md are tried on these; that test has no operator.
 func TestStatusesForHealthChecksAreThoseOfAnOperator(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
