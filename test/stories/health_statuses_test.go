@@ -80,7 +80,7 @@ var healthSituations = map[string]func(*world){
 		w.reaches("kometa", v1alpha1.ReasonTokenRevoked)
 		w.showsPIN("kometa")
 	},
-	"the server is being looked for": func(w *world) {
+	"the server is being resolved": func(w *world) {
 		w.startOperator()
 		w.create("kometa")
 		w.sim.Fault(plextest.Fault{
@@ -94,7 +94,7 @@ var healthSituations = map[string]func(*world){
 			return nil
 		})
 	},
-	"nobody entered a PIN": func(w *world) {
+	"no PIN was entered in time": func(w *world) {
 		w.startOperator()
 		w.create("kometa")
 		w.letPINsExpire("kometa")
@@ -106,7 +106,7 @@ var healthSituations = map[string]func(*world){
 		w.create("kometa")
 		w.reaches("kometa", v1alpha1.ReasonPlexUnavailable)
 	},
-	"several servers fit": func(w *world) {
+	"several servers match": func(w *world) {
 		w.startOperator()
 		w.sim.AddServer(plextest.Server{Name: "Attic", MachineIdentifier: "attic-id", Owner: w.alice})
 		w.create("kometa")
@@ -137,7 +137,7 @@ var healthSituations = map[string]func(*world){
 	},
 }
 
-// The health checks of docs/gitops.md are tried on these; that test has no operator.
+// The health checks of docs/argocd.md and docs/flux.md are tried on these; that test has no operator.
 func TestStatusesForHealthChecksAreThoseOfAnOperator(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
