@@ -27,8 +27,8 @@ type Server struct {
 	Hangs                    bool          // takes connections and never answers
 	SpinUp                   time.Duration // how long its disks take to wake, in real time: before the first library since it started
 	CachesTokens             bool          // accepts a revoked token until it is restarted, if it has seen the token before
-	AllowedWithoutAuth       bool          // accepts any token and none, as for "List of IP addresses allowed without auth"
-	IncompleteChain          bool          // leaves the intermediate certificate out, as a renewal has gone wrong
+	AllowedWithoutAuth       bool          // accepts any token, and none: the client is in a network that is allowed without auth
+	IncompleteChain          bool          // leaves out the intermediate certificate, as after a failed renewal
 	ClaimedMachineIdentifier string        // a lie: what it says at /identity instead of the truth
 
 	// Fixed once the server has been added:
