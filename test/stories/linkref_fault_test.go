@@ -42,7 +42,7 @@ func TestRefusedClaimShowsThePINAndIsNotRepeated(t *testing.T) {
 			}
 			bob := w.sim.AddAccount("bob")
 			w.enterPINAs("tautulli", bob)
-			code = w.showsAnotherPIN("tautulli", code)
+			w.showsAnotherPIN("tautulli", code)
 			if got := message(w.link("tautulli")); !strings.Contains(got, "bob entered the PIN, but spec.account asks for the account of PlexLink kometa") {
 				t.Errorf("got the message %q, want that bob is the wrong person", got)
 			}
