@@ -107,6 +107,7 @@ control-plane: ## Put kube-apiserver, etcd, kubectl and kube-controller-manager 
 PROOFS = ^(TestFaultMatrix|TestAPIServerFaultMatrix|TestEveryCallMayFail|TestEndDoesNotDependOnTheHistory|TestEveryFieldGoesFromEachValueToEachOther)$$
 SHOW_PROOFS = grep -E '^ +[a-z_]+_test.go:[0-9]+: (every call may fail|API server faults|history|fields): |^(--- |FAIL|ok|panic)|^ +--- FAIL' bin/proofs.log
 
+# Stories wait more than they compute: six at a time keep two cores busy.
 .PHONY: test
 test: control-plane ## Run all tests, with the race detector, on a real kube-apiserver and etcd.
 	@race=-race; \
@@ -118,7 +119,7 @@ test: control-plane ## Run all tests, with the race detector, on a real kube-api
 		echo 'NOTE: testing WITHOUT dashboard and alerts, they need Prometheus (Debian: apt install prometheus).'; \
 	fi; \
 	set -ex; \
-	go test $$race -timeout 15m -skip '$(PROOFS)' ./...; \
+	go test $$race -parallel 6 -timeout 25m -skip '$(PROOFS)' ./...; \
 	go test -v -timeout 15m -run '$(PROOFS)' ./test/stories >bin/proofs.log || { cat bin/proofs.log; exit 1; }; \
 	$(SHOW_PROOFS); \
 	cd test/install && go test -timeout 15m ./...
