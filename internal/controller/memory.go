@@ -227,7 +227,9 @@ func (m *memory) hasStarted() bool {
 func (m *memory) saw(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.unseen, name)
+	if delete(m.unseen, name); len(m.unseen) == 0 {
+		m.unseen = nil // An emptied map keeps its memory.
+	}
 }
 
 // allSeen reports whether every link that existed at the start was looked at, so that all open PINs are known.

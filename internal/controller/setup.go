@@ -188,10 +188,10 @@ func shared(text string) string { return unique.Make(text).Value() }
 
 // stripSecret keeps what the operator reads of a cached Secret. Other Secrets may carry our label too, with annotations of
 // up to 256 KiB. The link is found by label, not by owner, so that an owner reference that was removed is put back; it is
-// kept as one all the same, because a map of labels takes four times the memory.
+// kept as one all the same, because a map of labels takes four times the memory. Informers strip what they list twice.
 func stripSecret(object any) (any, error) {
 	secret, ok := object.(*metav1.PartialObjectMetadata)
-	if !ok {
+	if !ok || len(secret.Labels) == 0 {
 		return object, nil
 	}
 	owner := metav1.OwnerReference{Name: secret.Labels[v1alpha1.NameLabel], UID: types.UID(secret.Labels[v1alpha1.UIDLabel])}
