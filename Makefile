@@ -132,12 +132,12 @@ $(NPM_CLIENTS): test/clients/npm/package-lock.json
 
 .PHONY: test-clients
 test-clients: $(if $(shell command -v npm),$(NPM_CLIENTS)) ## Let Plex clients of other projects, and a browser, use plexsim.
-	@for program in npm:nodejs:clients chromium:chromium:pages; do \
-		if ! command -v $${program%%:*} >/dev/null; then \
-			package=$${program#*:}; \
-			echo "NOTE: testing WITHOUT the $${package#*:} in test/clients/npm, they need $${package%:*} (Debian: apt install $${package%:*})."; \
-		fi; \
-	done
+	@if ! command -v npm >/dev/null; then \
+		echo 'NOTE: testing WITHOUT clients in JavaScript, they need Node.js (Debian: apt install nodejs npm).'; \
+	fi; \
+	if ! command -v chromium >/dev/null; then \
+		echo 'NOTE: testing WITHOUT the pages of plexsim, they need a browser (Debian: apt install chromium).'; \
+	fi
 	cd test/clients && go test -timeout 10m -count 1 ./...
 
 .PHONY: test-exhaustive

@@ -39,8 +39,8 @@ mutant 'the content hash leaves out annotations' internal/controller/secret.go \
 mutant 'a token of another account is dropped' internal/controller/state.go \
 	's/if s.authorized\(\) \&\& s.Token != token/if s.authorized() \&\& s.Token == token/' \
 	TestEndDoesNotDependOnTheHistory -rapid.shrinktime 1s
-mutant 'a Secret that cannot be written does not matter' internal/controller/secret.go \
-	's/o.harmless = s.secretExists/o.harmless = true/' \
+mutant 'a state that cannot be stored is forgotten' internal/controller/device.go \
+	'/refusing to store device state/,/writeState/ s/r.memory.keep\(s.memory, s.state\)//' \
 	TestAPIServerFaultMatrix
 
 echo "mutants: $caught of $total noticed"

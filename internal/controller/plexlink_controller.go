@@ -248,8 +248,9 @@ func (r *Reconciler) retryUnread(name types.NamespacedName) ctrl.Result {
 }
 
 // readLink reads the PlexLink from the cache, or from the API server when the cache is behind our own last write: from
-// an old status the same one would be written again. That a link is gone is confirmed before it is ended from memory. It
-// returns nil when there is no such PlexLink.
+// an old status the same one would be written again. That a link is gone is confirmed before it is ended from memory, and
+// that it is being deleted where nothing is remembered of it: it may have ended already. It returns nil when there is no
+// such PlexLink.
 func (r *Reconciler) readLink(ctx context.Context, name types.NamespacedName) (*v1alpha1.PlexLink, error) {
 	var link v1alpha1.PlexLink
 	e := r.memory.find(name)
@@ -260,14 +261,16 @@ func (r *Reconciler) readLink(ctx context.Context, name types.NamespacedName) (*
 		return nil, err
 	case e == nil && gone:
 		return nil, nil
-	case e == nil || !gone && e.uid == link.UID && !olderThan(link.ResourceVersion, e.written):
+	case e == nil && link.DeletionTimestamp == nil:
+		return &link, nil
+	case e != nil && !gone && e.uid == link.UID && !olderThan(link.ResourceVersion, e.written):
 		return &link, nil
 	}
 	var live v1alpha1.PlexLink
 	switch err := r.APIReader.Get(ctx, name, &live); {
 	case err == nil:
 		return &live, nil
-	case client.IgnoreNotFound(err) != nil && !gone && e.uid == link.UID:
+	case client.IgnoreNotFound(err) != nil && e != nil && !gone && e.uid == link.UID:
 		return &link, nil // The API server is away: an old version is enough to poll a PIN.
 	default:
 		return nil, client.IgnoreNotFound(err)

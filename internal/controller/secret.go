@@ -286,7 +286,7 @@ func (r *Reconciler) deleteFormer(ctx context.Context, s *scope) error {
 	}
 	for i := range secrets {
 		former := &secrets[i]
-		if former.Name == targetName(s.link) || former.Name == deviceName(s.link) || ownershipOf(former, s.link) != ours {
+		if former.Name == targetName(s.link) || former.Name == deviceName(s.link) || ownerOfCached(former).Name != s.link.Name {
 			continue
 		}
 		err := r.Client.Delete(ctx, former, client.Preconditions{UID: &former.UID, ResourceVersion: &former.ResourceVersion})

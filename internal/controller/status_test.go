@@ -178,6 +178,24 @@ func TestStatusTellsWhatHappenedAndWhatToDo(t *testing.T) {
 	}
 }
 
+// A tool that waits for a new token sees neither another status nor a PIN while plex.tv asks for a pause.
+func TestAuthorizedTellsThatALinkIsLinkedAnew(t *testing.T) {
+	t.Parallel()
+	s := linkedScope()
+	authorized := func() string {
+		return meta.FindStatusCondition(deriveStatus(s, pages{}).Conditions, v1alpha1.ConditionAuthorized).Reason
+	}
+	s.state = s.state.linkRequested("again", start).pinMinted(plex.PIN{ID: "1", Code: "ABCD", ExpiresIn: time.Hour}, start)
+	s.pausedUntil = start.Add(time.Hour)
+	if got := authorized(); got != v1alpha1.ReasonRelinking || deriveStatus(s, pages{}).PIN != nil {
+		t.Errorf("got the reason %s, want %s and no PIN", got, v1alpha1.ReasonRelinking)
+	}
+	s.state = s.state.tokenReceived("new", start)
+	if got := authorized(); got != v1alpha1.ReasonAuthorized {
+		t.Errorf("got the reason %s with the new token, want %s", got, v1alpha1.ReasonAuthorized)
+	}
+}
+
 func TestStatusDoesNotChangeWithoutACause(t *testing.T) {
 	t.Parallel()
 	s := linkedScope()

@@ -10,7 +10,7 @@ import (
 // What go-plex-client gets wrong itself, at this version:
 //   - It identifies every installation by the same client identifier, "go-plex-client-v0.0.1".
 //   - MyAccount decodes XML attributes as elements, so that all fields of the account stay empty.
-//   - It has no field for whether an entered PIN is dead: CheckPIN returns an error for a PIN that is still pending.
+//   - CheckPIN returns an error for a PIN that is still pending.
 //   - GetPlexTokens decodes the list /devices.json as one device ("not sure if it works", it says).
 func TestGoPlexClient(t *testing.T) {
 	anonymous, err := plex.New("", "none")
@@ -57,6 +57,14 @@ func TestGoPlexClient(t *testing.T) {
 	}
 	account.Token = linked.AuthToken
 
+	goPlexClientAtServers(t, account)
+	if _, err := plex.CheckPIN(pin.ID+1, pin.ClientIdentifier); err == nil {
+		t.Error("an unknown PIN: got no error, want one")
+	}
+}
+
+func goPlexClientAtServers(t *testing.T, account *plex.Plex) {
+	t.Helper()
 	servers, err := account.GetServers()
 	if err != nil || len(servers) != 2 || servers[0].Name != ownedServer || servers[1].Name != sharedServer || servers[1].Owned != "0" {
 		t.Fatalf("GetServers: got %+v, %v; want %s and %s", servers, err, ownedServer, sharedServer)
@@ -79,8 +87,5 @@ func TestGoPlexClient(t *testing.T) {
 				t.Errorf("GetLibraries of %s at %s: got %+v, %v; want Movies and TV Shows", s.Name, base, libraries, err)
 			}
 		}
-	}
-	if _, err := plex.CheckPIN(pin.ID+1, pin.ClientIdentifier); err == nil {
-		t.Error("an unknown PIN: got no error, want one")
 	}
 }

@@ -65,7 +65,7 @@ func TestSecretThatIsDeletedOrEditedIsRestoredWithoutAskingPlex(t *testing.T) {
 		w.advance(6 * time.Minute) // The back-off of repairs ends.
 	}
 	w.hasEvent("SecretRepaired", "spec.secret")
-	if n := len(w.sim.Requests()); n != 0 {
+	if n := len(w.plexRequests()); n != 0 {
 		t.Errorf("got %d requests for the repairs, want none", n)
 	}
 }

@@ -54,10 +54,16 @@ func TestForeignSecretsWithOurLabelAreCachedStripped(t *testing.T) {
 func cached(w *world, o *operator, want int) error {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	if err := o.manager.GetClient().List(w.Context(), list, client.MatchingLabels{v1alpha1.UIDLabel: "another"}); err != nil {
+	if err := o.manager.GetClient().List(w.Context(), list, client.InNamespace(w.namespace)); err != nil {
 		return err
 	}
-	if got := len(list.Items); got != want {
+	got := 0
+	for _, secret := range list.Items {
+		if strings.HasPrefix(secret.Name, "foreign-") {
+			got++
+		}
+	}
+	if got != want {
 		return fmt.Errorf("got %d, want %d", got, want)
 	}
 	return nil

@@ -43,7 +43,7 @@ func TestLongPauseIsToldAndThePINIsNotAskedFor(t *testing.T) {
 	w.poke()
 	w.create("tautulli") // The operator looks at it, and could do something wrong.
 	w.reaches("tautulli", v1alpha1.ReasonAwaitingLink)
-	if requests := w.sim.Requests(); len(requests) > 0 {
+	if requests := w.plexRequests(); len(requests) > 0 {
 		t.Errorf("got %d requests during the pause, want none", len(requests))
 	}
 	w.clock.advance(20 * time.Second) // Nothing but its own timer tells the operator that the pause is over.

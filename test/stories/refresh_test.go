@@ -143,7 +143,7 @@ func TestRestartMakesNoRequestThatIsNotDue(t *testing.T) {
 	w.startOperator()
 	w.poke()
 	w.settled("kometa")
-	if n := len(w.sim.Requests()); n != 0 {
+	if n := len(w.plexRequests()); n != 0 {
 		t.Errorf("the restart cost %d requests", n)
 	}
 }

@@ -66,7 +66,7 @@ func TestRestartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testin
 	})
 	t.Logf("%d links, linked in %s; after leadership the Secret deleted meanwhile was there after %s, the one deleted before after %s, all were looked at after %s",
 		*scaleLinks, linkedIn.Round(time.Second), round(upAfter), round(downAfter), round(time.Since(leads)))
-	if requests := w.sim.Requests(); len(requests) > 0 {
+	if requests := w.plexRequests(); len(requests) > 0 {
 		t.Errorf("the restart made %d requests that were not due, the first to %s", len(requests), requests[0].Endpoint)
 	}
 	for what, took := range map[string]time.Duration{"before leadership": downAfter, "after it": upAfter} {

@@ -27,8 +27,8 @@ type Server struct {
 	Hangs                    bool          // takes connections and never answers
 	SpinUp                   time.Duration // how long its disks take to wake, in real time: before the first library since it started
 	CachesTokens             bool          // accepts a revoked token until it is restarted, if it has seen the token before
-	AllowedWithoutAuth       bool          // accepts any token and none, as for "List of IP addresses allowed without auth"
-	IncompleteChain          bool          // leaves the intermediate certificate out, as a renewal has gone wrong
+	AllowedWithoutAuth       bool          // accepts any token, and none: the client is in a network that is allowed without auth
+	IncompleteChain          bool          // leaves out the intermediate certificate, as after a failed renewal
 	ClaimedMachineIdentifier string        // a lie: what it says at /identity instead of the truth
 
 	// Fixed once the server has been added:
@@ -230,52 +230,58 @@ func (m *MediaServer) admits(a *Account) bool {
 }
 
 func (m *MediaServer) container(state Server, endpoint Endpoint) object {
-	claimed := state.Owner != nil
-	var fields []field
 	switch endpoint {
 	case Identity:
-		fields = []field{
-			{"size", 0}, {"claimed", claimed}, {"version", state.Version},
-			{"machineIdentifier", cmp.Or(state.ClaimedMachineIdentifier, m.MachineIdentifier)},
-		}
+		return container(0, field{"claimed", state.Owner != nil}, field{"version", state.Version},
+			field{"machineIdentifier", cmp.Or(state.ClaimedMachineIdentifier, m.MachineIdentifier)})
 	case Library:
-		fields = []field{
-			{"size", 3}, {"allowSync", false}, {"art", "/:/resources/library-art.png"}, {"content", ""},
+		return container(3, []field{
+			{"allowSync", false}, {"art", "/:/resources/library-art.png"}, {"content", ""},
 			{"identifier", "com.plexapp.plugins.library"}, {"mediaTagPrefix", "/system/bundle/media/flags/"},
 			{"mediaTagVersion", int(m.createdAt.Unix())}, {"title1", "Plex Library"}, {"title2", ""},
-			{"Directory", list{bare: true, items: []object{
+			directories(
 				directory("sections", "Library Sections"), directory("recentlyAdded", "Recently Added Content"),
 				directory("onDeck", "On Deck Content"),
-			}}},
-		}
+			),
+		}...)
 	case Sections:
-		fields = []field{{"size", 2}, {"allowSync", false}, {"title1", "Plex Library"}, {"Directory", list{bare: true, items: []object{
-			section(m, 1, "movie", "Movies"), section(m, 2, "show", "TV Shows"),
-		}}}}
-	case Root:
-		var owner any
-		if claimed {
-			owner = state.Owner.Email
-		}
-		fields = []field{
-			{"size", 1}, {"allowCameraUpload", false}, {"allowChannelAccess", false}, {"allowMediaDeletion", false},
-			{"allowSharing", true}, {"allowSync", false}, {"backgroundProcessing", true}, {"certificate", true},
-			{"companionProxy", true}, {"diagnostics", "logs,databases"}, {"eventStream", true}, {"friendlyName", state.Name},
-			{"hubSearch", true}, {"machineIdentifier", m.MachineIdentifier}, {"multiuser", true}, {"myPlex", claimed},
-			{"myPlexMappingState", "mapped"}, {"myPlexSigninState", "ok"}, {"myPlexSubscription", false},
-			{"myPlexUsername", owner}, {"ownerFeatures", ""}, {"photoAutoTag", true}, {"platform", "Linux"},
-			{"platformVersion", "12 (bookworm)"}, {"pluginHost", false}, {"readOnlyLibraries", false},
-			{"requestParametersInCookie", true}, {"streamingBrainVersion", 2}, {"sync", true},
-			{"transcoderActiveVideoSessions", 0}, {"transcoderAudio", true}, {"transcoderLyrics", true},
-			{"transcoderPhoto", true}, {"transcoderSubtitles", true}, {"transcoderVideo", true},
-			{"transcoderVideoBitrates", "64,96,208,320"}, {"transcoderVideoQualities", "0,1,2,3"},
-			{"transcoderVideoResolutions", "128,128,160,240"}, {"updatedAt", int(m.createdAt.Unix())}, {"updater", true},
-			{"version", state.Version}, {"voiceSearch", true},
-			{"Directory", list{bare: true, items: []object{{"Directory", []field{{"count", 1}, {"key", "library"}, {"title", "library"}}}}}},
-		}
+		return container(2, field{"allowSync", false}, field{"title1", "Plex Library"},
+			directories(section(m, 1, "movie", "Movies"), section(m, 2, "show", "TV Shows")))
+	default:
+		return m.root(state)
 	}
-	return object{"MediaContainer", fields}
 }
+
+func (m *MediaServer) root(state Server) object {
+	claimed := state.Owner != nil
+	var owner any
+	if claimed {
+		owner = state.Owner.Email
+	}
+	return container(1, []field{
+		{"allowCameraUpload", false}, {"allowChannelAccess", false}, {"allowMediaDeletion", false},
+		{"allowSharing", true}, {"allowSync", false}, {"backgroundProcessing", true}, {"certificate", true},
+		{"companionProxy", true}, {"diagnostics", "logs,databases"}, {"eventStream", true}, {"friendlyName", state.Name},
+		{"hubSearch", true}, {"machineIdentifier", m.MachineIdentifier}, {"multiuser", true}, {"myPlex", claimed},
+		{"myPlexMappingState", "mapped"}, {"myPlexSigninState", "ok"}, {"myPlexSubscription", false},
+		{"myPlexUsername", owner}, {"ownerFeatures", ""}, {"photoAutoTag", true}, {"platform", "Linux"},
+		{"platformVersion", "12 (bookworm)"}, {"pluginHost", false}, {"readOnlyLibraries", false},
+		{"requestParametersInCookie", true}, {"streamingBrainVersion", 2}, {"sync", true},
+		{"transcoderActiveVideoSessions", 0}, {"transcoderAudio", true}, {"transcoderLyrics", true},
+		{"transcoderPhoto", true}, {"transcoderSubtitles", true}, {"transcoderVideo", true},
+		{"transcoderVideoBitrates", "64,96,208,320"}, {"transcoderVideoQualities", "0,1,2,3"},
+		{"transcoderVideoResolutions", "128,128,160,240"}, {"updatedAt", int(m.createdAt.Unix())}, {"updater", true},
+		{"version", state.Version}, {"voiceSearch", true},
+		directories(object{"Directory", []field{{"count", 1}, {"key", "library"}, {"title", "library"}}}),
+	}...)
+}
+
+// container is what media servers wrap every answer in, and plex.tv some old ones.
+func container(size int, fields ...field) object {
+	return object{"MediaContainer", append([]field{{"size", size}}, fields...)}
+}
+
+func directories(items ...object) field { return field{"Directory", list{items, true}} }
 
 func directory(key, title string) object {
 	return object{"Directory", []field{{"key", key}, {"title", title}}}

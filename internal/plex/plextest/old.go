@@ -40,11 +40,11 @@ func (s *Simulator) oldAccount(c *call) answer {
 }
 
 func (s *Simulator) oldResources(c *call) answer {
-	var all []object
-	for _, resource := range s.resourcesOf(c).items {
-		all = append(all, oldForm(resource))
+	all := s.resourcesOf(c).items
+	for i := range all {
+		all[i] = oldForm(all[i])
 	}
-	return c.reply(http.StatusOK, container(all))
+	return c.reply(http.StatusOK, container(len(all), field{"Device", list{all, true}}))
 }
 
 // listDevices lists everything under Authorized Devices, apps that provide nothing too, each with its token.
@@ -66,7 +66,7 @@ func (s *Simulator) listDevices(c *call) answer {
 	for _, d := range s.devicesOf(c.grant.account) {
 		add(playerResource(d), d.number, d.token)
 	}
-	return c.reply(http.StatusOK, container(all))
+	return c.reply(http.StatusOK, container(len(all), field{"Device", list{all, true}}))
 }
 
 // deleteDevice removes an entry under Authorized Devices, which revokes its token.
@@ -83,10 +83,6 @@ func (s *Simulator) deleteDevice(c *call) answer {
 		return answer{status: http.StatusNoContent, header: http.Header{}}
 	}
 	return c.plexError(http.StatusNotFound, codeNotFound)
-}
-
-func container(items []object) object {
-	return object{"MediaContainer", []field{{"size", len(items)}, {"Device", list{items, true}}}}
 }
 
 // oldForm is a resource as it was before /api/v2: times in seconds, connections bare, no empty attributes.

@@ -137,11 +137,11 @@ func TestASuffixSaysTheForm(t *testing.T) {
 	t.Parallel()
 	sim, alice, _ := start(t)
 	token := sim.SignIn(alice, "one")
-	for _, xml := range []bool{false, true} {
-		d := device{clientIdentifier: "one", token: token, xml: xml}
-		for suffix, want := range map[string]string{".json": "{", ".xml": "<?xml", "": map[bool]string{false: "{", true: "<?xml"}[xml]} {
+	for _, inXML := range []bool{false, true} {
+		d := device{clientIdentifier: "one", token: token, xml: inXML}
+		for suffix, want := range map[string]string{".json": "{", ".xml": "<?xml", "": map[bool]string{false: "{", true: "<?xml"}[inXML]} {
 			if _, body := d.do(t, "GET", sim.URL+"/api/v2/user"+suffix); !strings.HasPrefix(body, want) {
-				t.Errorf("%s, XML wanted by Accept: %t: got %.20s, want %s", suffix, xml, body, want)
+				t.Errorf("%s, XML wanted by Accept: %t: got %.20s, want %s", suffix, inXML, body, want)
 			}
 		}
 	}

@@ -82,7 +82,7 @@ func beginning(token string) string {
 
 func (m *MediaServer) view() serverView {
 	state, faults := m.state(), m.faults()
-	v := serverView{Name: state.Name, URL: m.URL, HTTPSURL: m.HTTPSURL, Owner: "nobody"}
+	v := serverView{Name: state.Name, URL: m.URL, HTTPSURL: m.HTTPSURL}
 	if state.Owner != nil {
 		v.Owner = state.Owner.Username
 	}

@@ -19,7 +19,7 @@ test.after(() => browser?.close());
 async function inBrowser(t, context = {}) {
   const page = await browser.newPage(context);
   t.after(() => page.close());
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(15_000);
   return page;
 }
 
@@ -29,19 +29,21 @@ async function picture(page, name) {
   }
 }
 
-const focused = page => page.evaluate(() => document.activeElement.id || document.activeElement.textContent);
+// hasFocus waits until the element of this id or text has the focus: a browser focuses only when it paints.
+const hasFocus = (page, what) => page.waitForFunction(
+  what => [document.activeElement.id, document.activeElement.textContent].includes(what), what);
 
 // submit enters a PIN with the keyboard alone, from the page as it opens.
 async function submit(page, account, code) {
   await page.goto(`${plexsim}/link`);
-  assert.equal(await focused(page), 'pin', 'the PIN has the focus');
+  await hasFocus(page, 'pin');
   await page.keyboard.type(code);
   await page.keyboard.press('Shift+Tab');
-  assert.equal(await focused(page), 'account');
+  await hasFocus(page, 'account');
   await page.keyboard.type(account);
   await page.keyboard.press('Tab');
   await page.keyboard.press('Tab');
-  assert.equal(await focused(page), 'Link');
+  await hasFocus(page, 'Link');
   await page.keyboard.press('Enter');
   await page.waitForSelector('.message');
 }
@@ -55,14 +57,14 @@ test('a PIN is entered with the keyboard alone', async t => {
   const user = await ask('GET', '/api/v2/user', { ...device('keyboard'), 'X-Plex-Token': authToken });
   assert.equal(user.username, 'bob');
   await page.keyboard.press('Tab');
-  assert.equal(await focused(page), 'Link another device');
+  await hasFocus(page, 'Link another device');
 });
 
 test('a PIN in the URL needs one key', async t => {
   const page = await inBrowser(t);
   const pin = await mint('filled-in');
   await page.goto(`${plexsim}/link/?pin=${pin.code}`);
-  assert.equal(await focused(page), 'Link');
+  await hasFocus(page, 'Link');
   await page.keyboard.press('Enter');
   await page.waitForSelector('[role=status]');
 });
@@ -92,7 +94,7 @@ test('the status page tells everything but secrets', async t => {
   }
   assert.ok(source.includes(`${token.slice(0, 4)}…`));
   await page.keyboard.press('Tab');
-  assert.equal(await focused(page), 'Link a device');
+  await hasFocus(page, 'Link a device');
   await page.getByRole('link', { name: pin.code }).focus();
   await page.keyboard.press('Enter');
   await page.waitForURL(/\/link\?pin=/);
