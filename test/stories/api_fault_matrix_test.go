@@ -72,12 +72,13 @@ var apiCalls = []struct{ method, path string }{
 // TestAPIServerFaultMatrix lets each fault strike each call for a while, in which a PIN is entered, a Secret is deleted, a
 // PlexLink is deleted and one is created. Statuses tell the truth 15 seconds later, and all is right 15 seconds after the end.
 func TestAPIServerFaultMatrix(t *testing.T) {
+	t.Parallel()
 	outages := []time.Duration{17 * time.Second}
 	if *exhaustive {
 		outages = []time.Duration{20 * time.Second, time.Minute}
 	}
 	began := time.Now()
-	slots := make(chan struct{}, 2**trialsAt1)
+	slots := make(chan struct{}, 2**trialsAtOnce)
 	var rows atomic.Int64
 	var all sync.WaitGroup
 	for name, fault := range apiFaults {

@@ -14,10 +14,10 @@ import (
 )
 
 var (
-	exhaustive = flag.Bool("exhaustive", false, "let every call fail in every way, not only writes in two")
-	onlyStory  = flag.String("story", "", "the only story that TestEveryCallMayFail tells")
-	onlyCall   = flag.String("call", "", "text in the names of the only runs of a story, beside its reference")
-	trialsAt1  = flag.Int("trials", 16, "how many trials run at a time: they mostly wait")
+	exhaustive   = flag.Bool("exhaustive", false, "let every call fail in every way, not only writes in two")
+	onlyStory    = flag.String("story", "", "the only story that TestEveryCallMayFail tells")
+	onlyCall     = flag.String("call", "", "text in the names of the only runs of a story, beside its reference")
+	trialsAtOnce = flag.Int("trials", 16, "how many trials run at a time: they mostly wait")
 )
 
 // How a call goes wrong.
@@ -219,11 +219,12 @@ func modesOf(c call) []string {
 // TestEveryCallMayFail tells each story once as it should be, and records the calls of the operator to the API server and
 // to plex.tv. Then it tells it again for each call and each way in which that may go wrong, and the end must be the same.
 func TestEveryCallMayFail(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	var mu sync.Mutex
 	var runs, unstruck int
 	causes := map[string]int{}
-	slots := make(chan struct{}, *trialsAt1)
+	slots := make(chan struct{}, *trialsAtOnce)
 	var all sync.WaitGroup
 	run := func(name string, play func(w *world)) {
 		slots <- struct{}{}

@@ -86,6 +86,7 @@ var fields = map[string]field{
 // TestEveryFieldGoesFromEachValueToEachOther changes every field of the spec from each of its values to each other one. The
 // end is that of a link that was created so, and a bad value leaves nothing behind once the former one is back.
 func TestEveryFieldGoesFromEachValueToEachOther(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	leaves := map[string]crdSchema{}
 	readCRD(t).Properties["spec"].walk("", func(path string, s crdSchema) {
@@ -94,7 +95,7 @@ func TestEveryFieldGoesFromEachValueToEachOther(t *testing.T) {
 		}
 	})
 	var transitions atomic.Int64
-	slots := make(chan struct{}, *trialsAt1)
+	slots := make(chan struct{}, *trialsAtOnce)
 	var all sync.WaitGroup
 	for path, schema := range leaves {
 		f, ok := fields[path]

@@ -119,9 +119,17 @@ func labeled(key, value string) *v1alpha1.SecretTemplate {
 	return &v1alpha1.SecretTemplate{Metadata: v1alpha1.SecretTemplateMetadata{Labels: labels}}
 }
 
+// keeps notes that Secrets may stay from now on: under another name the next link does not adopt them.
+func (h *history) keeps() {
+	h.kept = true
+	h.leaves("kometa", "b", "c")
+}
+
 func (h *history) deletes() {
 	if link := h.kometa(); link != nil {
-		h.kept = h.kept || link.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain
+		if link.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain {
+			h.keeps()
+		}
 		h.deleted(link)
 	}
 }
@@ -129,7 +137,7 @@ func (h *history) deletes() {
 func (h *history) vanishes() {
 	h.collected()
 	if h.kometa() != nil {
-		h.kept = true
+		h.keeps()
 		h.vanish("kometa")
 	}
 }

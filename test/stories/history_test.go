@@ -249,6 +249,7 @@ func (t rapidTB) Logf(format string, args ...any) { t.check.Logf(format, args...
 // TestEndDoesNotDependOnTheHistory lets random commands happen to a link, at random instants. Then a healthy world ends as
 // if the link had just been made with its spec. A failure is printed with its seed: the same again with -rapid.seed=SEED.
 func TestEndDoesNotDependOnTheHistory(t *testing.T) {
+	t.Parallel()
 	groups := setChecks(t)
 	names := slices.Sorted(maps.Keys(commands))
 	var histories, played atomic.Int64
@@ -293,7 +294,7 @@ func setChecks(t *testing.T) (groups int) {
 	t.Helper()
 	set := map[string]string{}
 	flag.Visit(func(f *flag.Flag) { set[f.Name] = f.Value.String() })
-	checks, groups := 30, max(1, *trialsAt1/2)
+	checks, groups := 30, max(1, *trialsAtOnce/2)
 	if set["rapid.seed"] != "" { // The same seed in all groups would play the same histories.
 		groups = 1
 	}
