@@ -65,7 +65,7 @@ type settings struct {
 
 // gcPercent is what GOGC says otherwise. The operator allocates little once all is linked: Go's default of 100 would double
 // its memory to save CPU time that it does not use.
-const gcPercent = 25
+const gcPercent = 20
 
 func main() {
 	s, logging, err := parseFlags(os.Args[1:])
