@@ -15,7 +15,8 @@ import (
 func describeServerError(err error, s *scope) serverProblem {
 	if gone, ok := errors.AsType[*goneError](err); ok {
 		return serverProblem{Reason: v1alpha1.ReasonServerNotFound, Definite: gone.unreadable == 0, Message: fmt.Sprintf(
-			"%s%s; ask its owner to share it again, or set spec.server to another server", capitalize(gone.Error()), unreadableHint(gone.unreadable))}
+			"%s%s; ask its owner to share it again, or set spec.server to another server",
+			capitalize(gone.Error()), unreadableHint(gone.unreadable))}
 	}
 	if notFound, ok := errors.AsType[*plex.ServerNotFoundError](err); ok {
 		return serverProblem{Reason: v1alpha1.ReasonServerNotFound, Definite: true, Message: capitalize(notFound.Error()) + otherAccountHint(s)}
