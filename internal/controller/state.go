@@ -100,7 +100,7 @@ func newState(identifier plex.Sensitive, linkRequest string) state {
 }
 
 // adopted returns what a new link takes over from the state of an earlier one: a token, to be proven anew. Without a token
-// it takes nothing: whoever planted an open PIN, or an identifier, could collect the token of the person who enters it.
+// it takes nothing: anyone who planted an open PIN, or an identifier, could collect the token of the person who enters it.
 func (s state) adopted(fresh state) state {
 	if s.Token == "" || s.Revoked {
 		return fresh

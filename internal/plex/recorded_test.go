@@ -247,7 +247,7 @@ func TestRecordedErrors(t *testing.T) {
 	}
 }
 
-// What can be ordered of the simulator, but is not an answer by itself.
+// What can be ordered of the simulator, but is not an answer.
 func TestOddWorlds(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)

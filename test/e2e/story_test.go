@@ -118,7 +118,7 @@ func secondReplicaTakesOver(t *testing.T) {
 	pin := pinOf(t, "media", "tautulli")
 	killed := leader(t)
 	do(t, "kubectl", "delete", "pod", "-n", system, killed, "--grace-period=0", "--force")
-	enter(t, pin) // while nobody leads
+	enter(t, pin) // while no Pod leads
 	eventually(t, "the other Pod leads", func() error {
 		if now := leader(t); now == "" || now == killed {
 			return fmt.Errorf("the leader is %q", now)

@@ -189,7 +189,7 @@ func (w *world) act(s State, i int) (out []State) {
 		}
 		t.minted++
 		t.pins[t.minted] = open
-		if s.failures < w.Failures { // The answer is lost: nobody knows the PIN.
+		if s.failures < w.Failures { // The answer is lost: the PIN is not known.
 			lost := t
 			lost.failures++
 			become(lost, manager{})

@@ -126,7 +126,7 @@ func plantedState(pin *plextest.PIN) map[string]string {
 	return map[string]string{keyClientIdentifier: strangersIdentifier, keyPINID: fmt.Sprint(pin.ID), keyState: string(text)}
 }
 
-// Fault D1: whoever may create Secrets plants a device Secret with a PIN, or an identifier, of their own.
+// Fault D1: anyone who may create Secrets could plant a device Secret with a PIN, or an identifier, of their own.
 func TestPlantedPINOrIdentifierIsNotTakenOver(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {

@@ -174,7 +174,7 @@ func TestSecretThatAnotherClientKeepsChangingIsRepairedEverMoreSlowly(t *testing
 	}
 }
 
-// Fault A13: a conflict with the Secret of another PlexLink said only that it is somebody else's.
+// Fault A13: a conflict with the Secret of another PlexLink said only that it belongs to another owner.
 func TestConflictWithTheSecretOfAnotherPlexLinkNamesIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -8,7 +8,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// Fault B5: a PIN that plex.tv calls dead in an unexpected way was polled for ever.
+// Fault B5: a PIN that plex.tv calls dead in an unexpected way was polled forever.
 func TestPINIsReplacedAMinuteAfterItsEndWhateverPlexTVAnswers(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]plextest.Fault{

@@ -89,7 +89,7 @@ func TestMetricsTellTheLifeOfALink(t *testing.T) {
 	}
 	o.shows("plexlink_secret_repairs_total 2")
 
-	w.ignoreToken(w.accountToken("kometa"), "alice revokes it, and nobody enters the new PIN")
+	w.ignoreToken(w.accountToken("kometa"), "alice revokes it, and the new PIN is not entered")
 	w.sim.RevokeTokens(w.alice)
 	w.advance(2 * time.Hour)
 	w.reaches("kometa", v1alpha1.ReasonTokenRevoked)

@@ -81,7 +81,7 @@ func (c *trial) waitUntil(limit time.Duration, condition func() error) error {
 	})
 }
 
-// drive lets happen what happens by itself.
+// drive restarts an operator that died, and lets a person enter what is shown.
 func (c *trial) drive() {
 	time.Sleep(30 * time.Millisecond) // Each look is two requests, and many trials share the machine.
 	if o := c.operator(); o.dead.Load() {

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// Server says what a media server is like. The zero value is an unclaimed stranger that nobody can sign in to.
+// Server says what a media server is like. The zero value is an unclaimed server, which accepts no token.
 type Server struct {
 	Name       string
-	Owner      *Account   // nil: a foreign server, in nobody's list
+	Owner      *Account   // nil: a foreign server, in no list
 	SharedWith []*Account // accounts of others who may use it
 
 	HTTPSRequired bool

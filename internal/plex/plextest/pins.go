@@ -35,7 +35,7 @@ type PIN struct {
 	Provides         string
 	CreatedAt        time.Time
 	ExpiresAt        time.Time
-	ClaimedAt        time.Time // zero: nobody has entered it
+	ClaimedAt        time.Time // zero: it has not been entered
 	Account          string    // the username it was claimed for
 	Token            string
 	Collected        bool // the token has been sent to the device

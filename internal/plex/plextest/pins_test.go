@@ -35,8 +35,8 @@ func TestPINLife(t *testing.T) {
 			{60 * time.Second, link, true, false}, {0, poll, 10., true}, {0, poll, 10., true}, {9 * time.Second, poll, 1., true},
 			{time.Second, poll, "1020", false},
 		}},
-		"lost when nobody polls": {"", []step{{0, link, true, false}, {10 * time.Second, poll, "1020", false}}},
-		"entered once":           {"", []step{{0, link, true, false}, {0, link, false, false}, {0, poll, 10., true}}},
+		"lost when it is not polled": {"", []step{{0, link, true, false}, {10 * time.Second, poll, "1020", false}}},
+		"entered once":               {"", []step{{0, link, true, false}, {0, link, false, false}, {0, poll, 10., true}}},
 		"another client identifier": {"", []step{
 			{0, foreignPoll, "1020", false}, {0, link, true, false}, {0, foreignPoll, "1020", false}, {0, poll, 10., true},
 		}},

@@ -157,7 +157,7 @@ func pause(r *http.Request, d time.Duration) bool {
 }
 
 // cut ends the connection within the status line. After a connection that ends before the first byte Go's transport
-// may repeat a GET by itself, and a test that counts requests would count that too.
+// may repeat a GET, and a test that counts requests would count that too.
 func cut(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
