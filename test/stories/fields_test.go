@@ -27,6 +27,8 @@ type field struct {
 	// good values link, bad ones are accepted and do not, and invalid is refused by the API server.
 	good, bad []string
 	invalid   string
+	// before makes what the values name, besides what surround makes; nil: nothing.
+	before func(*trial)
 	// differs tells why a link that had another value does not end as a fresh one does; "": it does.
 	differs string
 }
@@ -39,6 +41,12 @@ var (
 
 // fields has every field of the spec. ALICE and MACHINE stand for the identifiers of the account and of its server.
 var fields = map[string]field{
+	"account.allowLinkRefs": {good: []string{``, `true`, `false`}, invalid: `"yes"`},
+	"account.linkRef.name": {
+		before: func(c *trial) { c.linked("leader", func(l *v1alpha1.PlexLink) { l.Spec.Account.AllowLinkRefs = true }) },
+		good:   []string{``, `"leader"`}, bad: []string{`"nope"`}, invalid: `"A_"`,
+		differs: "a link whose token works keeps it when it is to follow another one",
+	},
 	"account.username": {good: []string{``, `"alice"`}, bad: []string{`"nobody"`}, invalid: `""`},
 	"account.uuid":     {good: []string{``, `"ALICE"`}, bad: []string{`"nobody"`}, invalid: `""`},
 	"deletionPolicy":   {good: []string{``, `"Revoke"`, `"Retain"`}, invalid: `"Keep"`},
@@ -134,6 +142,9 @@ func (f field) try(w *world, path string, transitions *atomic.Int64) {
 	c := newTrial(w, func(*operator) {})
 	c.network.Update(func() { c.network.Listeners["192.168.1.101:32400"] = c.server.Addr })
 	f.surround(c)
+	if f.before != nil {
+		f.before(c)
+	}
 	spec := func(value string) map[string]any {
 		return specWith(w, f.base, path, strings.NewReplacer("ALICE", c.alice.UUID, "MACHINE", c.server.MachineIdentifier).Replace(value))
 	}
