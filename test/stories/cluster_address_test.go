@@ -249,3 +249,18 @@ func TestWithoutTheRightToListServicesTheAddressOfThePodIsUsedAndOneLineTells(t 
 		t.Errorf("got %d lines about the missing right, want one", n)
 	}
 }
+
+// A friend's server may advertise the address of any Pod of this cluster, and its Service would get a token.
+func TestServiceThatLeadsToASharedServerIsNotUsed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.plexPod("10.42.0.5", "plex")
+	w.service("plex", 32400, "10.42.0.5")
+	bob := w.sim.AddAccount("bob")
+	w.server.Update(func(s *plextest.Server) { s.Owner, s.SharedWith = bob, []*plextest.Account{w.alice} })
+	w.startOperator()
+	link := w.linked("kometa")
+	if got := link.Status.Server; got.Location == v1alpha1.LocationCluster {
+		t.Errorf("got the server %+v, want no Service", got)
+	}
+}
