@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"slices"
 )
 
 // setAddresses makes plex.tv advertise the addresses (host:port, a JSON list) that a media server in another process
 // reports, as a real one reports its own: all local, over http, in that order.
 func (s *Simulator) setAddresses(w http.ResponseWriter, r *http.Request) {
-	m := s.serverByMachineIdentifier(r.PathValue("machineIdentifier"))
+	id := r.PathValue("machineIdentifier")
+	m := s.server(func(m *MediaServer) bool { return m.MachineIdentifier == id })
 	if m == nil {
 		http.Error(w, "no server has this machineIdentifier", http.StatusNotFound)
 		return
@@ -31,13 +33,12 @@ func (s *Simulator) setAddresses(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (s *Simulator) serverByMachineIdentifier(id string) *MediaServer {
+// server returns the first media server that is the one; nil: there is none.
+func (s *Simulator) server(is func(*MediaServer) bool) *MediaServer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, m := range s.servers {
-		if m.MachineIdentifier == id {
-			return m
-		}
+	if i := slices.IndexFunc(s.servers, is); i >= 0 {
+		return s.servers[i]
 	}
 	return nil
 }

@@ -106,7 +106,7 @@ func (s *Simulator) orderFaults(body io.Reader) error {
 		apply = append(apply, func() { s.AddGhostDevices(account, n) })
 	}
 	for name, changes := range order.Servers {
-		m := s.serverNamed(name)
+		m := s.server(func(m *MediaServer) bool { return m.server.Name == name })
 		if m == nil {
 			return fmt.Errorf("no server %q", name)
 		}
@@ -140,17 +140,6 @@ func (s *Simulator) endFaults() {
 	for _, m := range servers {
 		m.setFaults(serverFaults{})
 	}
-}
-
-func (s *Simulator) serverNamed(name string) *MediaServer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, m := range s.servers {
-		if m.server.Name == name {
-			return m
-		}
-	}
-	return nil
 }
 
 func (m *MediaServer) faults() serverFaults {
