@@ -184,7 +184,7 @@ func (s story) tell(w *world, at call, mode string, want *result) result {
 	if err != nil {
 		r.problem = err.Error()
 	}
-	r.end, r.pin, r.returns = last, c.pinsShown()-shown, len(c.secrets.returns())
+	r.end, r.pin, r.returns = last, c.pinsShown()-shown, len(c.returns())
 	if want == nil {
 		return r
 	}
@@ -192,7 +192,7 @@ func (s story) tell(w *world, at call, mode string, want *result) result {
 		r.problem += fmt.Sprintf("\n  a person was asked for %d PINs, want %d", r.pin, want.pin)
 	}
 	if r.returns > want.returns {
-		r.problem += fmt.Sprintf("\n  these Secrets went back to an earlier content: %q", c.secrets.returns())
+		r.problem += fmt.Sprintf("\n  these Secrets went back to an earlier content: %q", c.returns())
 	}
 	return r
 }

@@ -36,7 +36,7 @@ type trial struct {
 	// names has pairs of a text that differs from run to run and what stands for it.
 	names   []string
 	ticked  time.Time
-	secrets *secretVersions
+	secrets *recording[*corev1.Secret]
 	links   *recording[*v1alpha1.PlexLink]
 }
 
@@ -46,7 +46,7 @@ func newTrial(w *world, configure func(*operator)) *trial {
 	c := &trial{world: w, configure: configure, person: w.alice, entered: map[string]bool{}, ticked: time.Now()}
 	c.names = []string{w.server.MachineIdentifier, "[machine]", w.namespace, "[namespace]"}
 	c.serverAt("192.168.1.100:32400")
-	c.secrets, c.links = recordVersions(w), w.recordLinks()
+	c.secrets, c.links = w.recordSecrets(), w.recordLinks()
 	c.restart()
 	return c
 }
@@ -204,20 +204,12 @@ func (c *trial) quiet() error {
 	return nil
 }
 
-// secretVersions records what was in the Secrets of links, by name: of a target all data, of a device Secret the token.
-type secretVersions struct {
-	w      *world
-	events *recording[*corev1.Secret]
-}
-
-// recordVersions records the Secrets from now on.
-func recordVersions(w *world) *secretVersions { return &secretVersions{w, w.recordSecrets()} }
-
 // returns lists the Secrets that were given an earlier content again, deletions apart: an app would have got stale values.
-func (v *secretVersions) returns() []string {
-	v.events.mu.Lock()
-	events := slices.Clone(v.events.events)
-	v.events.mu.Unlock()
+// What counts is all data of a target, and the token of a device Secret.
+func (c *trial) returns() []string {
+	c.secrets.mu.Lock()
+	events := slices.Clone(c.secrets.events)
+	c.secrets.mu.Unlock()
 	past, list := map[string][]string{}, []string(nil)
 	for _, event := range events {
 		secret, ok := event.Object.(*corev1.Secret)
