@@ -30,7 +30,7 @@ It prints on standard output, and then logs each request on standard error:
     ready
 
 The page at plex.tv's own address lists accounts, devices, servers and recent requests. Without --account, --server and
---config there is alice, who owns "My Plex Server". A person enters a PIN at the link page; a program does it so:
+--config there is alice, who owns "My Plex Server". A person enters a PIN at the link page; a program posts it:
 
     curl --fail --data account=alice --data pin=ABCD http://127.0.0.1:34567/link
 
