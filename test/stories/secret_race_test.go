@@ -54,6 +54,7 @@ func TestSecretThatIsReplacedWhileItIsWrittenIsWrittenAnew(t *testing.T) {
 				}
 			}
 			w.hasNoEvent(v1alpha1.ReasonSecretRefused)
+			w.hasEvent("SecretUpdated", "") // It is written after the Secret.
 			if n := w.eventCount("SecretUpdated"); n != 1 {
 				t.Errorf("the update was told %d times, want once", n)
 			}
