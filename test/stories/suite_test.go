@@ -107,6 +107,8 @@ func runSuite(m *testing.M) (int, error) {
 			goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"),
 			// Informers of controller-runtime that stop while an event is on its way.
 			goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"),
+			// It waits for the first list of informers, which do not tell when they stop before: the operator was killed.
+			goleak.IgnoreTopFunction("sigs.k8s.io/controller-runtime/pkg/cache.newMultiNamespaceInformerHandlerRegistration.func1"),
 		)
 	}
 	return code, err
