@@ -109,11 +109,14 @@ SHOW_PROOFS = grep -E '^ +[a-z_]+_test.go:[0-9]+: (every call may fail|API serve
 
 # Stories wait more than they compute: six at a time keep two cores busy.
 .PHONY: test
-test: control-plane ## Run all tests, with the race detector, on a real kube-apiserver and etcd.
+test: control-plane bin/helm ## Run all tests, with the race detector, on a real kube-apiserver and etcd.
 	@race=-race; \
 	if ! go build -race runtime/cgo 2>/dev/null; then \
 		race=; \
 		echo 'NOTE: testing WITHOUT the race detector, it needs a C compiler (Debian: apt install gcc libc6-dev).'; \
+	fi; \
+	if ! command -v gpg >/dev/null; then \
+		echo 'NOTE: testing WITHOUT signing the chart, it needs GnuPG (Debian: apt install gnupg).'; \
 	fi; \
 	if ! command -v promtool >/dev/null; then \
 		echo 'NOTE: testing WITHOUT dashboard and alerts, they need Prometheus (Debian: apt install prometheus).'; \
@@ -181,7 +184,7 @@ test-scale: control-plane ## Let 100 pending links share the budget, and restart
 
 .PHONY: bench
 bench: control-plane ## Measure how long a link takes, and print the distribution.
-	go test -run '^$$' -bench '/^1_pending' -benchtime 20x ./test/stories
+	go test -run '^$$' -bench '/^1_pending' -benchtime 60x ./test/stories
 	go test -run '^$$' -bench '/^25_pending' -benchtime 2x ./test/stories
 
 .PHONY: fuzz
@@ -238,9 +241,9 @@ build-installer: bin/kustomize ## Write dist/install.yaml, all manifests in one 
 	bin/kustomize build dist > dist/install.yaml
 
 .PHONY: chart
-chart: bin/helm ## Pack the chart into dist.
+chart: bin/helm ## Pack the chart into dist, signed with the OpenPGP secret key CHART_SIGNING_KEY if it is set.
 	mkdir -p dist
-	bin/helm package charts/plexlink --destination dist
+	hack/chart.sh dist
 
 .PHONY: release-commit
 release-commit: ## Name VERSION in all files that name a version; commit and tag the result.
