@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -155,19 +156,10 @@ func TestLinksOfTheDocsLeadSomewhere(t *testing.T) {
 				target = filepath.Join(filepath.Dir(page), file)
 				linked[[2]string{page, target}] = true
 			}
-			content, err := os.ReadFile(target)
-			if info, statErr := os.Stat(target); statErr == nil && info.IsDir() {
-				err = nil
-			}
-			if err != nil {
-				t.Errorf("%s: broken link %s", page, match[1])
-			} else if fragment != "" {
+			if fragment != "" {
 				toAnchors++
-				if !anchors(string(content))[fragment] {
-					t.Errorf("%s: %s has no heading for %s; it has %v", page, target, fragment,
-						slices.Sorted(maps.Keys(anchors(string(content)))))
-				}
 			}
+			leadsTo(t, page, target, fragment)
 		}
 	}
 	t.Logf("%d relative links, %d of them to headings; %d external links are not checked", checked, toAnchors, external)
@@ -179,5 +171,51 @@ func TestLinksOfTheDocsLeadSomewhere(t *testing.T) {
 		if strings.HasPrefix(page, root("docs")) && page != index && !linked[[2]string{index, page}] {
 			t.Errorf("%s does not link to %s", index, page)
 		}
+	}
+}
+
+// leadsTo fails the test when target, a file or a folder, does not exist or has no heading for the fragment.
+func leadsTo(t *testing.T, page, target, fragment string) {
+	t.Helper()
+	info, err := os.Stat(target)
+	if err != nil {
+		t.Errorf("%s: broken link: %v", page, err)
+		return
+	}
+	if fragment == "" || info.IsDir() {
+		return
+	}
+	content, err := os.ReadFile(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := anchors(string(content)); !found[fragment] {
+		t.Errorf("%s: %s has no heading for %s; it has %v", page, target, fragment, slices.Sorted(maps.Keys(found)))
+	}
+}
+
+var ownPage = regexp.MustCompile(`https://(?:github\.com/plexlink/operator/(?:blob|tree)|raw\.githubusercontent\.com/plexlink/operator)/main/([^\s#"')>]+)(?:#([\w-]+))?`)
+
+// Alerts, the chart, issue templates and messages of programs link to pages of this repository by their address.
+func TestLinksToThisRepositoryLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	files, err := exec.Command("git", "-C", root(), "grep", "-lIE", "github(usercontent)?\\.com/plexlink/operator").Output()
+	if err != nil {
+		t.Fatal("list the files of the repository:", err)
+	}
+	count := 0
+	for _, file := range strings.Fields(string(files)) {
+		text, err := os.ReadFile(root(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range ownPage.FindAllStringSubmatch(string(text), -1) {
+			count++
+			leadsTo(t, file, root(filepath.FromSlash(match[1])), match[2])
+		}
+	}
+	t.Logf("%d links by address", count)
+	if count < 20 {
+		t.Errorf("got %d links, want more: are they found?", count)
 	}
 }
