@@ -10,7 +10,7 @@ const (
 	ConditionStalled        = "Stalled"
 )
 
-// The reasons of the condition Ready. ReasonLinked is the only one with status True.
+// Reasons of the condition Ready. ReasonLinked is the only one with status True.
 const (
 	// ReasonLinked: the Secret has a working token and a proven address.
 	ReasonLinked = "Linked"
@@ -18,27 +18,27 @@ const (
 	ReasonAwaitingLink = "AwaitingLink"
 	// ReasonQueued: other links have PINs open; this one gets a PIN when its turn comes.
 	ReasonQueued = "Queued"
-	// ReasonPINExpired: all PINs expired before they were entered; a new one is offered on request.
+	// ReasonPINExpired: every PIN expired before it was entered; a new one is minted on request.
 	ReasonPINExpired = "PINExpired"
-	// ReasonTokenRevoked: the account has signed the device out; a new PIN is offered.
+	// ReasonTokenRevoked: the device was signed out of the account; enter the new PIN.
 	ReasonTokenRevoked = "TokenRevoked"
-	// ReasonWrongAccount: the PIN was entered by an account that spec.account does not ask for; a new PIN is offered.
+	// ReasonWrongAccount: the account that entered the PIN does not match spec.account; enter the new PIN.
 	ReasonWrongAccount = "WrongAccount"
-	// ReasonImportUnavailable: the Secret of spec.device.importSecretRef does not exist or has not the keys it needs.
+	// ReasonImportUnavailable: the Secret of spec.device.importSecretRef does not exist or lacks a key.
 	ReasonImportUnavailable = "ImportUnavailable"
-	// ReasonImportRefused: the imported token cannot be used; a PIN is offered.
+	// ReasonImportRefused: the imported token cannot be used; enter the PIN.
 	ReasonImportRefused = "ImportRefused"
-	// ReasonAwaitingAccount: the PlexLink of spec.account.linkRef has to be linked first; this one follows.
+	// ReasonAwaitingAccount: the PlexLink of spec.account.linkRef is not linked yet; this one is linked after it.
 	ReasonAwaitingAccount = "AwaitingAccount"
-	// ReasonAccountUnavailable: the PlexLink of spec.account.linkRef does not exist, or may not be referred to.
+	// ReasonAccountUnavailable: the PlexLink of spec.account.linkRef does not exist or does not allow references.
 	ReasonAccountUnavailable = "AccountUnavailable"
 	// ReasonServerNotFound: the account has no server that matches spec.server.
 	ReasonServerNotFound = "ServerNotFound"
 	// ReasonServerAmbiguous: several servers match spec.server.
 	ReasonServerAmbiguous = "ServerAmbiguous"
-	// ReasonServerUnreachable: no address of the server is proven.
+	// ReasonServerUnreachable: no address of the server could be verified.
 	ReasonServerUnreachable = "ServerUnreachable"
-	// ReasonTokenRejected: the server was reached and does not accept the token.
+	// ReasonTokenRejected: the server was reached and rejected the token.
 	ReasonTokenRejected = "TokenRejected"
 	// ReasonSecretConflict: a Secret of that name belongs to another owner.
 	ReasonSecretConflict = "SecretConflict"
@@ -55,7 +55,7 @@ const (
 	ReasonSuspended = "Suspended"
 )
 
-// More reasons of the conditions that Ready sums up.
+// Reasons of the conditions that Ready summarizes.
 const (
 	// ReasonAuthorized: the token works.
 	ReasonAuthorized = "Authorized"
@@ -69,16 +69,16 @@ const (
 	ReasonSynced = "Synced"
 )
 
-// The names that PlexLink puts on objects.
+// Names that PlexLink sets on objects.
 const (
 	// Finalizer keeps a PlexLink until its device is signed out at plex.tv.
 	Finalizer = "plexlink.dev/sign-out"
-	// LinkRequestedAtAnnotation asks for a new PIN whenever its value changes.
+	// LinkRequestedAtAnnotation requests a new PIN whenever its value changes.
 	LinkRequestedAtAnnotation = "plexlink.dev/link-requested-at"
-	// RefreshRequestedAtAnnotation asks for a check of token and address whenever its value changes.
+	// RefreshRequestedAtAnnotation requests a check of the token and the address whenever its value changes.
 	RefreshRequestedAtAnnotation = "plexlink.dev/refresh-requested-at"
-	// ReleasedAtAnnotation is when `manager --uninstall` removed the finalizer (RFC 3339). An operator that was started
-	// before does not put it back.
+	// ReleasedAtAnnotation is the time at which `manager --uninstall` removed the finalizer (RFC 3339). An operator that was
+	// already running does not add it again.
 	ReleasedAtAnnotation = "plexlink.dev/released-at"
 	// ManagedByLabel with the value ManagedBy is on every Secret that PlexLink writes.
 	ManagedByLabel = "app.kubernetes.io/managed-by"

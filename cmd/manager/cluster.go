@@ -7,7 +7,7 @@ import (
 	"plexlink.dev/operator/internal/discovery"
 )
 
-// domainOfPod returns the domain of the cluster that this process runs in; "" outside of one.
+// domainOfPod returns the domain of the cluster that this process runs in, or "" outside of a cluster.
 func domainOfPod() string {
 	text, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil || os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
@@ -16,9 +16,9 @@ func domainOfPod() string {
 	return discovery.ClusterDomain(string(text))
 }
 
-// podNetworks returns the networks around the addresses of this Pod, as the downward API gives them (status.podIPs). A
-// cluster's Pods share a network of 16 bits in the defaults of kubeadm, k3s, Talos and most network plugins, and one of
-// 56 bits in IPv6. It only serves to warn of addresses that end with their Pod.
+// podNetworks returns the networks around the addresses of this Pod, which come from the downward API (status.podIPs). By
+// default the Pods of kubeadm, k3s, Talos and most network plugins share a /16 in IPv4 and a /56 in IPv6. The result only
+// serves to warn of addresses that go away with their Pod.
 func podNetworks(addresses string) []netip.Prefix {
 	var networks []netip.Prefix
 	for _, text := range split(addresses) {

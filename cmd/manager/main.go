@@ -36,7 +36,7 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// version is stamped in by the Makefile.
+// version is set by the Makefile.
 var version = "dev"
 
 // settings are the values of the flags.
@@ -63,8 +63,7 @@ type settings struct {
 	namespaces       []string
 }
 
-// gcPercent is what GOGC says otherwise. The operator allocates little once all is linked: Go's default of 100 would double
-// its memory to save CPU time that it does not use.
+// gcPercent replaces GOGC's default of 100, which would double the operator's memory to save CPU time that it does not need.
 const gcPercent = 20
 
 func main() {
@@ -89,7 +88,7 @@ func main() {
 	}
 }
 
-// parseFlags reads and checks the command line; its errors tell what to change.
+// parseFlags reads and checks the command line. Its errors say what to change.
 func parseFlags(args []string) (settings, *zap.Options, error) {
 	var s settings
 	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
@@ -100,7 +99,7 @@ func parseFlags(args []string) (settings, *zap.Options, error) {
 	flags.IntVar(&s.plexBurst, "plex-burst", 10,
 		"Requests to plex.tv that may be sent at once after a quiet time; half of them are reserved for polls of PINs.")
 	flags.StringVar(&s.denyCIDRs, "deny-server-cidrs", prefixList(plex.DefaultDeny),
-		"Comma-separated networks in which no media server is contacted, whatever a PlexLink or plex.tv asks for. "+
+		"Comma-separated networks in which no media server is contacted, whatever a PlexLink or plex.tv says. "+
 			"The default protects this Pod itself and the cloud's metadata service.")
 	flags.StringVar(&s.watchNamespaces, "watch-namespaces", "",
 		"Comma-separated namespaces whose PlexLinks are served, such as media,plex. Default: all.")
@@ -120,10 +119,10 @@ func parseFlags(args []string) (settings, *zap.Options, error) {
 	flags.IntVar(&s.maxReconciles, "max-concurrent-reconciles", 20,
 		"PlexLinks that are reconciled at the same time. Most of the work is waiting for answers.")
 	flags.DurationVar(&s.serverCheck, "server-check-interval", time.Minute,
-		"How often each address in use is asked whether its server still answers, for example 5m; 0: never. "+
+		"How often each address in use is checked for an answer of its server, for example 5m; 0 disables the checks. "+
 			"It is one request without a token, however many PlexLinks use the address.")
 	flags.StringVar(&s.clusterDomain, "cluster-domain", "",
-		"Domain that ends the names of Services, such as cluster.local. Default: the one in the Pod's /etc/resolv.conf.")
+		"Domain suffix of Services, such as cluster.local. Default: the one in the Pod's /etc/resolv.conf.")
 	flags.BoolVar(&s.uninstall, "uninstall", false,
 		"Remove the finalizer from every PlexLink and exit. Run it before the operator is removed: "+
 			"afterwards nothing would remove them, and the PlexLinks could not be deleted. Tokens stay valid.")
@@ -189,7 +188,7 @@ type levelFunc func(zapcore.Level) bool
 
 func (f levelFunc) Enabled(l zapcore.Level) bool { return f(l) }
 
-// run serves PlexLinks until the context ends, or uninstalls.
+// run serves PlexLinks until the context ends, or uninstalls and returns.
 func run(ctx context.Context, s settings) error {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
@@ -199,7 +198,7 @@ func run(ctx context.Context, s settings) error {
 	if err != nil {
 		return fmt.Errorf("find the cluster: %w", err)
 	}
-	kubeconfig.QPS = -1 // API Priority and Fairness does this better, on the server.
+	kubeconfig.QPS = -1 // API Priority and Fairness limits requests on the server.
 	if s.uninstall {
 		return uninstall(ctx, kubeconfig, scheme, s.namespaces)
 	}
@@ -243,12 +242,12 @@ func run(ctx context.Context, s settings) error {
 	return mgr.Start(ctx)
 }
 
-// managerOptions are those of the manager, as the flags want them.
+// managerOptions turns the flags into the options of the manager.
 func managerOptions(s settings, scheme *runtime.Scheme) ctrl.Options {
 	metricsOptions := metricsserver.Options{BindAddress: s.metricsAddr, SecureServing: s.metricsSecure}
 	if s.metricsSecure {
 		metricsOptions.FilterProvider = withAccessReview
-		// HTTP/2 has been attacked too often for what metrics gain from it.
+		// Metrics do not need HTTP/2, which has had several denial-of-service vulnerabilities.
 		metricsOptions.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}
 	}
 	return ctrl.Options{

@@ -45,7 +45,7 @@ func TestDefaultsDenyLoopbackAndMetadataService(t *testing.T) {
 	}
 }
 
-// From level 8 on client-go logs the bodies of its requests, which are Secrets.
+// From level 8 on, client-go logs the bodies of its requests, which are Secrets.
 func TestLogNeverShowsBodies(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]zapcore.Level{"--zap-log-level=info": 0, "--zap-log-level=5": -5, "--zap-log-level=10": -7} {

@@ -13,8 +13,8 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
-// withAccessReview serves metrics to those only whom the cluster allows to get the path. controller-runtime has a filter
-// that does the same; it brings all of k8s.io/apiserver along, which makes the image a quarter larger.
+// withAccessReview serves metrics only to callers that the cluster permits to get the path. controller-runtime has a filter
+// that does the same, but it depends on k8s.io/apiserver, which makes the image a quarter larger.
 func withAccessReview(config *rest.Config, httpClient *http.Client) (metricsserver.Filter, error) {
 	c, err := client.New(config, client.Options{HTTPClient: httpClient})
 	if err != nil {
@@ -24,7 +24,7 @@ func withAccessReview(config *rest.Config, httpClient *http.Client) (metricsserv
 		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			status, err := reviewAccess(req.Context(), c, req)
 			if err != nil {
-				log.Error(err, "The access to the metrics could not be reviewed")
+				log.Error(err, "Could not review the access to the metrics")
 			}
 			if status != http.StatusOK {
 				http.Error(w, http.StatusText(status), status)
@@ -35,7 +35,7 @@ func withAccessReview(config *rest.Config, httpClient *http.Client) (metricsserv
 	}, nil
 }
 
-// reviewAccess asks the API server who the caller is and what they may do. It returns the status to answer with; the
+// reviewAccess asks the API server who the caller is and what they may do. It returns the HTTP status to answer with; the
 // error is for the log.
 func reviewAccess(ctx context.Context, c client.Client, req *http.Request) (int, error) {
 	token, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")

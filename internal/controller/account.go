@@ -12,21 +12,20 @@ import (
 )
 
 const (
-	// pingInterval is the time after which a token is prolonged. Unused tokens have lapsed after three weeks; clients that
-	// keep tokens ping about daily.
+	// pingInterval is the time between two pings, which keep a token from expiring. Unused tokens have expired after three
+	// weeks; clients that keep tokens ping about once a day.
 	pingInterval = 24 * time.Hour
-	// pingRetryLimit bounds the back-off of a failing ping.
+	// pingRetryLimit is the longest back-off after failed pings.
 	pingRetryLimit = time.Hour
-	// accountRetryLimit bounds the back-off while the account of a received token is not known.
+	// accountRetryLimit is the longest back-off while the account of a received token is unknown.
 	accountRetryLimit = 30 * time.Second
-	// signOutPatience is how long a token is tried to be signed out, so that neither a deletion nor a new PIN waits without
-	// end.
+	// signOutPatience is how long signing a token out is attempted, so that neither a deletion nor a new PIN waits forever.
 	signOutPatience = 5 * time.Minute
-	// signOutRetryLimit bounds the back-off meanwhile.
+	// signOutRetryLimit is the longest back-off between these attempts.
 	signOutRetryLimit = 30 * time.Second
 )
 
-// identifyPending finds out whose the received token is, and takes it only from the account of spec.account.
+// identifyPending looks up the account of the received token, and accepts the token only if it matches spec.account.
 func (r *Reconciler) identifyPending(ctx context.Context, s *scope) error {
 	if s.state.PendingToken == "" {
 		return nil
@@ -62,8 +61,8 @@ func (r *Reconciler) identifyPending(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// signOutStray signs out a token that the link received and must not keep: of another account than spec.account asks for,
-// or of the account that was linked before.
+// signOutStray signs out a token that the link received and must not keep: one of an account that does not match
+// spec.account, or of the account that was linked before.
 func (r *Reconciler) signOutStray(ctx context.Context, s *scope) error {
 	undecided := s.state.StrayOf != (plex.Account{}) && s.state.Account == (plex.Account{})
 	if s.state.StrayToken == "" || undecided {
@@ -76,8 +75,8 @@ func (r *Reconciler) signOutStray(ctx context.Context, s *scope) error {
 	return r.save(ctx, s)
 }
 
-// signOut makes a token invalid everywhere and reports whether that is done, or given up: signOutPatience after the task
-// that it belongs to was begun.
+// signOut invalidates a token everywhere, and reports whether that is done or was given up, signOutPatience after the first
+// attempt of its task.
 func (r *Reconciler) signOut(ctx context.Context, s *scope, token plex.Sensitive, task pace.Task) bool {
 	if wait := r.pace.Remaining(s.pace(), pace.SignOut, s.now); wait > 0 {
 		s.requeue(wait)
@@ -103,7 +102,7 @@ func (r *Reconciler) signOut(ctx context.Context, s *scope, token plex.Sensitive
 	return false
 }
 
-// pingToken prolongs the token once a day, and proves it when a link that refers to this one needs that.
+// pingToken pings with the token once a day, and whenever a link that refers to this one needs proof that it works.
 func (r *Reconciler) pingToken(ctx context.Context, s *scope) error {
 	if !s.state.authorized() {
 		return nil
@@ -138,8 +137,8 @@ func (r *Reconciler) pingToken(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// revoked notes that plex.tv has called the token invalid. The Secret stays until there is a new token, and a new PIN is
-// offered at once.
+// revoked records that plex.tv rejected the token. The Secret stays until a new token arrives, and a new PIN is minted at
+// once.
 func (r *Reconciler) revoked(ctx context.Context, s *scope) error {
 	s.state = s.state.tokenRevoked(s.now)
 	s.requeue(0)

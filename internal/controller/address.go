@@ -20,8 +20,8 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// findAddress returns the server with the address to use: the best-ranked one that verifies; among equals the one in use
-// stays. The error is an *unprovenError when none is proven, and a *doubtError when only a worse one is.
+// findAddress returns the server with the address to use: the best-ranked one that can be verified, the one in use among
+// equals. The error is an *unprovenError if none can be verified, and a *doubtError if only a worse one can.
 func (r *Reconciler) findAddress(ctx context.Context, s *scope, chosen plex.Server, current server, up bool) (server, error) {
 	spec := s.link.Spec.Server
 	if current.MachineIdentifier != chosen.MachineIdentifier {
@@ -50,7 +50,7 @@ func (r *Reconciler) findAddress(ctx context.Context, s *scope, chosen plex.Serv
 		return server{}, err
 	}
 	if watched := r.servers.Target(s.name); watched.CA != trusted.id && watched.URL != "" {
-		watched.CA = trusted.id // Watch the address with what is trusted now.
+		watched.CA = trusted.id // The certificates to trust may have changed.
 		r.servers.Watch(s.name, watched, trusted.roots)
 	}
 	transport := r.NewTransport(trusted.roots)
@@ -75,7 +75,7 @@ func (r *Reconciler) findAddress(ctx context.Context, s *scope, chosen plex.Serv
 	return found, nil
 }
 
-// logOutcomes logs what came of each address, which the status may not tell.
+// logOutcomes logs the outcome for each address, which the status must not reveal.
 func logOutcomes(ctx context.Context, proof plex.Proof) {
 	level := 1
 	if proof.Chosen == nil {
@@ -86,7 +86,7 @@ func logOutcomes(ctx context.Context, proof plex.Proof) {
 	}
 }
 
-// isDoubtful reports whether the address in use only failed to answer while a worse one is proven.
+// isDoubtful reports whether the address in use failed to answer while a worse one was verified.
 func isDoubtful(current server, proof plex.Proof) bool {
 	i := slices.IndexFunc(proof.Outcomes, func(o plex.Outcome) bool { return o.Candidate.URL == current.URL })
 	return i >= 0 && proof.Outcomes[i].Verdict == plex.Unreachable && proof.Chosen.Tier > proof.Outcomes[i].Candidate.Tier
@@ -98,8 +98,8 @@ func (f server) at(address plex.Candidate) server {
 	return f
 }
 
-// candidates lists the addresses that the spec allows, best first. A local address in use is among them although it may no
-// longer be advertised: a link that works is not moved for that.
+// candidates returns the addresses that the spec allows, best first. They include a local address in use that is no longer
+// advertised: that alone is no reason to move a working link.
 func (r *Reconciler) candidates(ctx context.Context, s *scope, chosen plex.Server, current server) ([]plex.Candidate, plex.Omitted, error) {
 	spec := s.link.Spec.Server
 	if spec.URL != "" {
@@ -140,25 +140,25 @@ func locationsOf(spec v1alpha1.ServerSpec) []v1alpha1.Location {
 	return []v1alpha1.Location{v1alpha1.LocationCluster, v1alpha1.LocationLocal}
 }
 
-// unprovenError means that no address of the server is proven.
+// unprovenError means that no address of the server could be verified.
 type unprovenError struct {
 	server   plex.Server
 	outcomes []plex.Outcome // none: it advertises no address of the kinds that may be used
 	omitted  plex.Omitted
 }
 
-// Error tells no more of an address than a status may.
+// Error reveals no more about an address than a status may.
 func (e *unprovenError) Error() string { return "no address of " + clip(e.server.Name) + " is proven" }
 
 // noToken reports whether plex.tv gives the account no token for the server.
 func (e *unprovenError) noToken() bool { return e.server.AccessToken == "" }
 
-// refused reports whether there is no token, or the server itself was reached and did not accept it.
+// refused reports whether there is no token, or the server was reached and rejected it.
 func (e *unprovenError) refused() bool {
 	return e.noToken() || slices.ContainsFunc(e.outcomes, func(o plex.Outcome) bool { return o.Verdict == plex.TokenRefused })
 }
 
-// doubtError means that the address in use did not answer at one check, while a worse one is proven.
+// doubtError means that the address in use did not answer one check, while a worse one was verified.
 type doubtError struct {
 	server       plex.Server
 	inUse, worse string
@@ -169,19 +169,19 @@ func (e *doubtError) Error() string {
 	return fmt.Sprintf("%s does not answer at %s", clip(e.server.Name), clip(e.inUse))
 }
 
-// discoveryError means that the Services of the cluster could not be found while one of them is in use.
+// discoveryError means that the Services of the cluster could not be listed while one of them is in use.
 type discoveryError struct{ cause error }
 
 // Error names the cause.
 func (e *discoveryError) Error() string { return "find Services: " + e.cause.Error() }
 
-// trust is what is trusted besides the public certificates. Its zero value is nothing.
+// trust holds the certificates to trust besides the public ones. The zero value adds none.
 type trust struct {
 	roots *x509.CertPool
 	id    string
 }
 
-// caError tells why the certificates of spec.server.caProvider cannot be used, and what to do.
+// caError says why the certificates of spec.server.caProvider cannot be used, and what to do.
 type caError struct{ message string }
 
 func (e *caError) Error() string { return e.message }

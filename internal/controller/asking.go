@@ -11,8 +11,7 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// ask makes one request to plex.tv within the budget. Without allowance it asks for another reconciliation and returns
-// errLater.
+// ask makes one request to plex.tv within the budget. Without allowance it requeues the link and returns errLater.
 func ask[T any](ctx context.Context, r *Reconciler, s *scope, u pace.Urgency, endpoint string,
 	request func(context.Context) (T, error),
 ) (T, error) {
@@ -40,16 +39,16 @@ func ask[T any](ctx context.Context, r *Reconciler, s *scope, u pace.Urgency, en
 	return result, err
 }
 
-// slotInterval is the least time after which a link asks again for a slot.
+// slotInterval is the shortest time after which a link asks for a slot again.
 const slotInterval = 500 * time.Millisecond
 
-// slots bound how many workers check servers at a time, so that slow ones leave room for polls. Refreshes get half of
-// them: the rest is for links that a person is waiting for.
+// slots bound how many workers check servers at a time, so that slow servers leave room for polls. Refreshes get half of
+// them; the rest is for links that a person is waiting for.
 type slots struct {
 	mu    sync.Mutex
 	limit int
 	taken int
-	// next is when the next refused link may ask again, by whether it is a refresh. Ten thousand that ask twice a second
+	// next is when the next refused link may ask again, by whether it is a refresh. Ten thousand links asking twice a second
 	// would keep all workers busy.
 	next map[bool]time.Time
 }
@@ -58,7 +57,7 @@ func newSlots(workers int) *slots {
 	return &slots{limit: max(workers/2, 1), next: map[bool]time.Time{}}
 }
 
-// take reserves a slot, which the caller gives back, and returns 0. Without a free one it returns when to ask again.
+// take reserves a slot, which the caller gives back, and returns 0. If none is free it returns how long to wait.
 func (b *slots) take(u pace.Urgency, now time.Time) time.Duration {
 	limit, refresh := b.limit, u == pace.Refresh
 	if refresh {
@@ -78,7 +77,7 @@ func (b *slots) take(u pace.Urgency, now time.Time) time.Duration {
 	return next.Sub(now)
 }
 
-// giveBack ends what take began.
+// giveBack frees the slot that take reserved.
 func (b *slots) giveBack() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

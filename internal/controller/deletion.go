@@ -22,12 +22,12 @@ import (
 )
 
 const (
-	// endPatience is how long a deletion tries everything, so that neither it nor a namespace waits without end.
+	// endPatience is how long a deletion retries, so that neither it nor a namespace waits forever.
 	endPatience = 5 * time.Minute
-	// pollForEndPatience is how long a deletion tries to poll an open PIN: one that was entered lives ten seconds.
+	// pollForEndPatience is how long a deletion retries polling an open PIN: one that was entered lives ten seconds.
 	pollForEndPatience = 30 * time.Second
-	// forbiddenPatience is how long a deletion tries what the operator is not permitted to do. Where its permissions are
-	// Roles, the deletion of a namespace removes them before the PlexLinks.
+	// forbiddenPatience is how long a deletion retries forbidden requests. If the permissions are Roles, the deletion of a
+	// namespace removes them before the PlexLinks.
 	forbiddenPatience = 15 * time.Second
 )
 
@@ -52,13 +52,13 @@ func (r *Reconciler) end(ctx context.Context, s *scope) {
 	s.requeueAfter = 0
 }
 
-// endStep is a part of a deletion. Its error is an *unfinished where the deletion may go on in spite of it.
+// endStep is a part of a deletion. Its error is an *unfinished if the deletion may eventually go on despite it.
 type endStep func(context.Context, *scope) error
 
-// unfinished is what a deletion leaves behind when it goes on in spite of an error.
+// unfinished is what a deletion leaves behind if it goes on despite an error.
 type unfinished struct {
 	cause error
-	// left is what is left, "" for nothing, and advice is what a person can do about it.
+	// left is what remains, "" for nothing, and advice is what a person can do about it.
 	left, advice string
 }
 
@@ -68,10 +68,9 @@ func (u *unfinished) Error() string { return u.cause.Error() }
 // Unwrap returns the cause.
 func (u *unfinished) Unwrap() error { return u.cause }
 
-// endBy takes the steps of a deletion and reports whether they are done, or given up. If not, it has asked for another
-// reconciliation.
+// endBy runs the steps of a deletion and reports whether they are done or given up. If not, it has requeued the link.
 func (r *Reconciler) endBy(ctx context.Context, s *scope, steps []endStep) bool {
-	_ = r.sinceFirst(s, pace.EndLink, 0) // The time begins with the first attempt, not with a failure.
+	_ = r.sinceFirst(s, pace.EndLink, 0) // The clock starts with the first attempt, not with a failure.
 	for _, step := range steps {
 		err := step(ctx, s)
 		if err == nil {
@@ -89,7 +88,7 @@ func (r *Reconciler) endBy(ctx context.Context, s *scope, steps []endStep) bool 
 	return true
 }
 
-// untilEndGoesOn returns when a deletion is to be tried again after an error; 0: it goes on in spite of it.
+// untilEndGoesOn returns how long to wait before a deletion is retried after an error; 0: go on despite it.
 func (r *Reconciler) untilEndGoesOn(s *scope, err error) time.Duration {
 	patience := endPatience
 	if apierrors.IsForbidden(err) {
@@ -97,7 +96,7 @@ func (r *Reconciler) untilEndGoesOn(s *scope, err error) time.Duration {
 	}
 	left := r.pace.FirstTried(s.pace(), pace.EndLink, s.now).Add(patience).Sub(s.now)
 	switch {
-	case errors.Is(err, errLater): // It has asked to be called again, and what it waits for gives up by endPatience.
+	case errors.Is(err, errLater): // The step has requeued the link, and gives up after endPatience.
 		return max(left, time.Second)
 	case left <= 0:
 		return 0
@@ -105,8 +104,8 @@ func (r *Reconciler) untilEndGoesOn(s *scope, err error) time.Duration {
 	return min(left, r.pace.Failed(s.pace(), pace.EndLink, conflictInterval, s.now))
 }
 
-// readForEnd finds the newest state, without making or adopting anything. In a namespace that is being deleted the device
-// Secret goes before the PlexLink: then memory has the token.
+// readForEnd finds the newest state without creating or adopting anything. In a namespace that is being deleted the device
+// Secret goes before the PlexLink; then only memory has the token.
 func (r *Reconciler) readForEnd(ctx context.Context, s *scope) error {
 	if s.memory.signedOut {
 		return nil
@@ -163,7 +162,7 @@ func (r *Reconciler) pollForEnd(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// retainToken stores what the last poll of a PIN has found.
+// retainToken stores the token that the last poll of a PIN returned.
 func (r *Reconciler) retainToken(ctx context.Context, s *scope) error {
 	if !s.memory.unsaved || s.state.Token == "" {
 		return nil
@@ -179,7 +178,7 @@ func (r *Reconciler) retainToken(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// signOutAll makes all tokens of the link invalid, or gives up.
+// signOutAll invalidates all tokens of the link, or gives up.
 func (r *Reconciler) signOutAll(ctx context.Context, s *scope) error {
 	if s.memory.signedOut {
 		return nil
@@ -228,8 +227,8 @@ func (r *Reconciler) retainSecrets(ctx context.Context, s *scope) error {
 	})
 }
 
-// eachSecret does something with every Secret that has the labels of the link, as the API server knows them. Its error
-// names those for which it failed.
+// eachSecret calls a function for every Secret with the labels of the link, listed from the API server. Its error names
+// those for which the function failed.
 func (r *Reconciler) eachSecret(ctx context.Context, s *scope, advice string, do func(*metav1.PartialObjectMetadata) error) error {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
@@ -249,8 +248,8 @@ func (r *Reconciler) eachSecret(ctx context.Context, s *scope, advice string, do
 	return &unfinished{errs[0], strings.Join(failed, ", "), advice}
 }
 
-// endVanished ends a link that is gone without having passed end: its finalizer had been removed by another client. It
-// returns 0 when that is done and the link forgotten, else when to go on.
+// endVanished cleans up after a link that is gone although end never ran, because another client removed its finalizer. It
+// returns 0 when that is done and the link is forgotten, else how long to wait.
 func (r *Reconciler) endVanished(ctx context.Context, name types.NamespacedName, e *entry) time.Duration {
 	gone := &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, UID: e.uid}}
 	s := &scope{link: gone, name: name, now: r.Clock.Now(), memory: e, state: e.state}

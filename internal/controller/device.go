@@ -28,8 +28,8 @@ const (
 	saveRetry = 500 * time.Millisecond
 )
 
-// loadState finds the state of the link and makes sure that it is stored: nothing is asked of plex.tv before the device
-// Secret exists and can be written, and nothing goes on while it does not hold the newest state.
+// loadState finds the state of the link and makes sure that it is stored: no request is sent to plex.tv before the device
+// Secret exists and can be written, and no step runs until it holds the newest state.
 func (r *Reconciler) loadState(ctx context.Context, s *scope) error {
 	if err := r.readState(ctx, s); err != nil {
 		return err
@@ -41,8 +41,8 @@ func (r *Reconciler) loadState(ctx context.Context, s *scope) error {
 	return r.save(ctx, s)
 }
 
-// readState finds the state of the link: in memory, when the device Secret is as it was last read or written, else in the
-// device Secret. A foreign Secret of that name is an obstacle.
+// readState takes the state of the link from memory if the device Secret is unchanged since it was last read or written,
+// else from the device Secret. A foreign Secret of that name is an obstacle.
 func (r *Reconciler) readState(ctx context.Context, s *scope) error {
 	cached, err := r.cachedSecrets(ctx, s.link)
 	if err != nil {
@@ -60,19 +60,19 @@ func (r *Reconciler) readState(ctx context.Context, s *scope) error {
 	switch {
 	case apierrors.IsNotFound(err):
 		s.device, s.stored = secretVersion{}, state{}
-		if e.known { // What is remembered is stored again.
+		if e.known { // The remembered state is stored again.
 			r.memory.keep(e, e.state)
 		}
 		return nil
 	case err != nil && e.known && e.state.pinOpen():
-		return nil // The PIN is polled all the same: an entered one lives ten seconds.
+		return nil // The PIN is polled anyway: an entered one lives ten seconds.
 	case err != nil:
 		return r.secretTrouble(ctx, s, pace.StoreState, "read Secret "+deviceName(s.link), err)
 	}
 	return r.takeDevice(ctx, s, &secret)
 }
 
-// takeDevice decides what the device Secret that was read means for the link.
+// takeDevice decides what the device Secret just read means for the link.
 func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Secret) error {
 	e := s.memory
 	stored, err := decodeState(secret.Data)
@@ -86,7 +86,7 @@ func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Se
 	case !isDevice(secret) || owner == foreign:
 		s.requeue(conflictInterval)
 		return deviceConflict(secret)
-	case err != nil && owner == ours && e.known: // It was edited; what is remembered replaces it.
+	case err != nil && owner == ours && e.known: // It was edited; the remembered state replaces it.
 		s.device, s.stored = versionOf(secret), state{}
 		r.memory.keep(e, e.state)
 	case err != nil:
@@ -97,7 +97,7 @@ func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Se
 		return r.adoptDevice(ctx, s, secret, stored)
 	case e.unsaved && !e.linkedElsewhere(secret, stored):
 		s.device, s.stored = versionOf(secret), stored
-	default: // Only now: while there is something to store, reading alone is no success.
+	default: // While there is something to store, reading alone is no success.
 		r.pace.Succeeded(s.pace(), pace.StoreState)
 		r.memory.stored(e, stored, versionOf(secret))
 		s.state, s.stored, s.device = stored, stored, versionOf(secret)
@@ -105,14 +105,14 @@ func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Se
 	return nil
 }
 
-// linkedElsewhere reports whether a device Secret got its token from another manager, which took over while this one was cut
-// off from the API server. That token is never replaced by a state without one.
+// linkedElsewhere reports whether another manager stored a token in the device Secret, while this one was cut off from the
+// API server. A state without a token never replaces it.
 func (e *entry) linkedElsewhere(secret *corev1.Secret, stored state) bool {
 	return stored.Token != "" && e.state.Token == "" && versionOf(secret) != e.device
 }
 
-// adoptDevice takes over the device Secret of an earlier link of this name. What is remembered of this link goes first,
-// unless only the Secret has a token: a backup may be restored after its PlexLink.
+// adoptDevice takes over the device Secret of an earlier link of this name. The remembered state of this link has
+// precedence, unless only the Secret has a token: a backup may be restored after its PlexLink.
 func (r *Reconciler) adoptDevice(ctx context.Context, s *scope, secret *corev1.Secret, stored state) error {
 	fresh := newState(plex.Sensitive(uuid.NewUUID()), requestOf(s.link, v1alpha1.LinkRequestedAtAnnotation))
 	taken := stored.adopted(fresh)
@@ -136,13 +136,13 @@ func (r *Reconciler) adoptDevice(ctx context.Context, s *scope, secret *corev1.S
 	return nil
 }
 
-// save stores the state, if it has changed. Until that has succeeded the state is kept in memory, and no step goes on.
+// save stores the state if it has changed. Until that succeeds, memory keeps the state and no later step runs.
 func (r *Reconciler) save(ctx context.Context, s *scope) error {
 	if !s.loaded || s.device != (secretVersion{}) && !s.memory.unsaved && reflect.DeepEqual(s.state, s.stored) {
 		return nil
 	}
 	if err := s.state.check(); err != nil {
-		return fmt.Errorf("refusing to store device state: %w", err) // A mistake of ours.
+		return fmt.Errorf("refusing to store device state: %w", err) // This is a bug.
 	}
 	r.memory.keep(s.memory, s.state)
 	version, err := r.writeState(ctx, s)
@@ -155,8 +155,8 @@ func (r *Reconciler) save(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// writeState writes the state to the device Secret. It goes on after the operator was told to end: what was received from
-// plex.tv must not be lost, so then it also tries again.
+// writeState writes the state to the device Secret. During shutdown it goes on and retries: what plex.tv has issued must not
+// be lost.
 func (r *Reconciler) writeState(ctx context.Context, s *scope) (secretVersion, error) {
 	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
@@ -169,7 +169,7 @@ func (r *Reconciler) writeState(ctx context.Context, s *scope) (secretVersion, e
 	}
 }
 
-// writeDevice creates the device Secret, or patches that version of it which holds stored.
+// writeDevice creates the device Secret, or patches the version of it that holds stored.
 func (r *Reconciler) writeDevice(
 	ctx context.Context, link metav1.ObjectMeta, next, stored state, device secretVersion,
 ) (secretVersion, error) {
@@ -197,7 +197,7 @@ func (r *Reconciler) writeDevice(
 	return versionOf(secret), err
 }
 
-// saveAtShutdown stores what could not be stored before the operator was told to end.
+// saveAtShutdown stores the states that could not be stored before the shutdown began.
 func (r *Reconciler) saveAtShutdown(ctx context.Context) error {
 	<-ctx.Done()
 	close(r.ended)
@@ -220,7 +220,7 @@ func (r *Reconciler) saveAtShutdown(ctx context.Context) error {
 	}
 }
 
-// saveUnread stores the state of an entry in the device Secret as it is at that moment.
+// saveUnread reads the device Secret and stores the state of an entry in it.
 func (r *Reconciler) saveUnread(ctx context.Context, link metav1.ObjectMeta, e *entry) error {
 	owner := &v1alpha1.PlexLink{ObjectMeta: link}
 	var secret corev1.Secret
@@ -236,7 +236,7 @@ func (r *Reconciler) saveUnread(ctx context.Context, link metav1.ObjectMeta, e *
 	return err
 }
 
-// cachedSecrets lists what the cache knows of the Secrets of a link.
+// cachedSecrets returns the Secrets of a link that are in the cache.
 func (r *Reconciler) cachedSecrets(ctx context.Context, link *v1alpha1.PlexLink) ([]metav1.PartialObjectMetadata, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))

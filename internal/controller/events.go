@@ -14,7 +14,7 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// notice is what happened, to be recorded as an event on the PlexLink.
+// notice is an event to record on the PlexLink.
 type notice struct {
 	kind    string // corev1.EventTypeNormal or corev1.EventTypeWarning
 	reason  string
@@ -28,7 +28,7 @@ const reasonSignOutFailed = "SignOutFailed"
 // maxNote is the longest note that the API server takes; a longer one is lost without an error.
 const maxNote = 1024
 
-// emit records an event and logs it, so that the log tells the story of a link. It is the only place that does.
+// emit records an event and logs it, so that the log shows the history of a link. Nothing else records events.
 func (r *Reconciler) emit(ctx context.Context, link *v1alpha1.PlexLink, n notice) {
 	message := truncate(n.message, maxNote)
 	log.FromContext(ctx).Info("Recorded event", "type", n.kind, "reason", n.reason, "message", message)
@@ -43,7 +43,7 @@ func warning(reason, action, message string) notice {
 	return notice{corev1.EventTypeWarning, reason, action, message}
 }
 
-// problem is that the link is not, or no longer, as it should be. The message tells what to do.
+// problem warns that the link is not, or no longer, as it should be. The message says what to do.
 func problem(reason, message string) notice { return warning(reason, "Reconcile", message) }
 
 func pinIssued(code, entryURL string, expires time.Time) notice {
@@ -136,7 +136,7 @@ func leftBehind(u *unfinished) notice {
 	return warning("DeletionIncomplete", "Delete", fmt.Sprintf("Gave up on %s: %s; %s", u.left, clip(apiMessage(u)), u.advice))
 }
 
-// statusNotices tells what a person should hear about a change of the status.
+// statusNotices returns the events for a change of the status.
 func statusNotices(before, after v1alpha1.PlexLinkStatus) []notice {
 	var notices []notice
 	if after.Server != nil && (before.Server == nil || before.Server.URL != after.Server.URL) {
@@ -164,8 +164,8 @@ func isAccountChanged(old, now *metav1.Condition) bool {
 	return now.Reason == v1alpha1.ReasonWrongAccount && old != nil && old.Status == metav1.ConditionTrue
 }
 
-// isProblem reports whether a reason is more than a step on the way to Linked. A wrong account and a refused import have
-// been told when they were found.
+// isProblem reports whether a reason is more than a step toward Linked. A wrong account and a refused import were
+// reported when they were found.
 func isProblem(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonAwaitingLink, v1alpha1.ReasonAwaitingAccount, v1alpha1.ReasonQueued, v1alpha1.ReasonSuspended,

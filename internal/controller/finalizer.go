@@ -12,8 +12,8 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// keepFinalizer makes sure that the link is not gone before it is signed out: before the first effect at plex.tv, and
-// again when another client has removed the finalizer.
+// keepFinalizer adds the finalizer before the first effect at plex.tv, and again if another client removed it: the link
+// must not go before it is signed out.
 func (r *Reconciler) keepFinalizer(ctx context.Context, s *scope) error {
 	if r.releasedAfterStart(s) {
 		return nil
@@ -44,7 +44,7 @@ func (r *Reconciler) releasedAfterStart(s *scope) bool {
 	return true
 }
 
-// removeFinalizer lets the link go.
+// removeFinalizer lets the API server delete the link.
 func (r *Reconciler) removeFinalizer(ctx context.Context, s *scope) error {
 	link, err := r.patchLink(ctx, s.link, func(link *v1alpha1.PlexLink) bool {
 		return controllerutil.RemoveFinalizer(link, v1alpha1.Finalizer)
@@ -56,9 +56,9 @@ func (r *Reconciler) removeFinalizer(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// patchLink changes the metadata of a PlexLink, if the change reports that there is something to change, and returns the
-// result. The lock keeps finalizers of others; after a conflict it reads past the cache, which may be behind for as long as
-// others write to the PlexLink.
+// patchLink changes the metadata of a PlexLink, unless the change reports that nothing differs, and returns the result. The
+// optimistic lock preserves finalizers of others. After a conflict it bypasses the cache, which may be behind for as long
+// as others write to the PlexLink.
 func (r *Reconciler) patchLink(
 	ctx context.Context, link *v1alpha1.PlexLink, change func(*v1alpha1.PlexLink) bool,
 ) (*v1alpha1.PlexLink, error) {
@@ -84,9 +84,9 @@ func (r *Reconciler) patchLink(
 	}
 }
 
-// Release removes the finalizer from every PlexLink and marks it as released, for when the operator is removed: nothing
-// would remove it later, and the links could not be deleted. Tokens stay valid; the account's owner can remove the devices
-// at plex.tv. It returns how many links it released.
+// Release removes the finalizer from every PlexLink and marks the link as released. It is for the removal of the operator:
+// without one, links with a finalizer cannot be deleted. Tokens stay valid; the account's owner can remove the devices at
+// plex.tv. It returns the number of released links.
 func Release(ctx context.Context, c client.Client, now time.Time, namespaces ...string) (int, error) {
 	if len(namespaces) == 0 {
 		namespaces = []string{""}
@@ -107,7 +107,7 @@ func Release(ctx context.Context, c client.Client, now time.Time, namespaces ...
 				link.Annotations = map[string]string{}
 			}
 			link.Annotations[v1alpha1.ReleasedAtAnnotation] = now.UTC().Format(time.RFC3339)
-			// Without a lock: the operator may still be writing, and this must not fail for it.
+			// Without an optimistic lock: the operator may still be writing, which must not make this fail.
 			if err := c.Patch(ctx, link, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
 				return count, err
 			}

@@ -20,34 +20,34 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// A link with spec.account.linkRef is a follower: it takes the account of another link of its namespace, its leader. Its
-// PIN is entered by the operator, with the leader's token. All else is as for any link, so its state differs in one
-// thing only: whether plex.tv has refused that.
+// A link with spec.account.linkRef is a follower: it uses the account of another link in its namespace, its leader. The
+// operator enters its PIN with the leader's token. Everything else is as for any link, so its state has one more field
+// only: whether plex.tv has refused that.
 
 const (
 	// leaderIndex finds the followers of a link in the cache, by its name.
 	leaderIndex = "account-link-ref"
-	// leaderInterval is how soon a follower looks again at a leader whose token is being checked.
+	// leaderInterval is how often a follower looks at a leader whose token is being checked.
 	leaderInterval = 2 * time.Second
-	// claimPatience is how long plex.tv may fail to enter a PIN before a person is asked to.
+	// claimPatience is how long plex.tv may fail to accept a PIN before a person is asked to enter it.
 	claimPatience = time.Minute
-	// claimRetryLimit bounds the back-off meanwhile.
+	// claimRetryLimit is the longest back-off between these attempts.
 	claimRetryLimit = 15 * time.Second
 )
 
-// leader is the link whose account another one takes.
+// leader is the link whose account a follower uses.
 type leader struct {
 	device plex.Device
 	token  plex.Sensitive
 }
 
-// follows reports whether the operator enters the open PIN, or the next one. A person is asked to only once plex.tv has
-// refused that.
+// follows reports whether the operator enters the open PIN, or the next one. A person is asked to only after plex.tv has
+// refused it.
 func (s *scope) follows() bool {
 	return s.link.Spec.Account.LinkRef != nil && s.state.PIN.Refused == ""
 }
 
-// leaderName is the name of the link that spec.account.linkRef refers to; zero: there is none.
+// leaderName returns the name of the link that spec.account.linkRef refers to, or the zero value.
 func leaderName(link *v1alpha1.PlexLink) types.NamespacedName {
 	if ref := link.Spec.Account.LinkRef; ref != nil {
 		return types.NamespacedName{Namespace: link.Namespace, Name: ref.Name}
@@ -55,7 +55,7 @@ func leaderName(link *v1alpha1.PlexLink) types.NamespacedName {
 	return types.NamespacedName{}
 }
 
-// leaderAccount is the uuid of the account of a follower's leader; "": there is none, or it is not known.
+// leaderAccount returns the uuid of the account of a follower's leader, or "" if there is no leader or it is unknown.
 func (r *Reconciler) leaderAccount(link *v1alpha1.PlexLink) string {
 	if d, known := r.memory.storedState(leaderName(link)); known && d.authorized() {
 		return d.Account.UUID
@@ -63,8 +63,8 @@ func (r *Reconciler) leaderAccount(link *v1alpha1.PlexLink) string {
 	return ""
 }
 
-// findLeader finds out whether the leader lends its token, when the link needs a PIN that the operator enters. Until it
-// does, the link has no PIN.
+// findLeader finds the leader whose token enters the PIN that the link needs. Until that leader has a working token, the
+// link gets no PIN.
 func (r *Reconciler) findLeader(ctx context.Context, s *scope) error {
 	if !s.follows() || !s.wantsPIN() || s.state.PendingToken != "" || s.state.StrayToken != "" {
 		return nil
@@ -92,7 +92,7 @@ func (r *Reconciler) findLeader(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// leaderUnfit is why a link may not be referred to; nil: it may.
+// leaderUnfit returns why a link may not be referred to, or nil.
 func leaderUnfit(follower, link *v1alpha1.PlexLink, missing bool) *obstacle {
 	problem := ""
 	switch account := link.Spec.Account; {
@@ -113,9 +113,9 @@ func leaderUnfit(follower, link *v1alpha1.PlexLink, missing bool) *obstacle {
 		"PlexLink %s of spec.account.linkRef %s", leaderName(follower).Name, problem)}
 }
 
-// leaderUnlinked is what the link has to wait for before it can use the token of its leader, which it then finds in the
-// scope. That token must have been found to work since the link began to wait: after "sign out everywhere" its leader may
-// not have noticed yet.
+// leaderUnlinked returns what the link has to wait for before it can use the token of its leader; if nothing, the leader is
+// in the scope. The token must have been proven since the link began to wait: after "sign out everywhere" the leader may not
+// have noticed yet.
 func (r *Reconciler) leaderUnlinked(s *scope, link *v1alpha1.PlexLink) *obstacle {
 	name := client.ObjectKeyFromObject(link)
 	d, known := r.memory.storedState(name)
@@ -125,7 +125,7 @@ func (r *Reconciler) leaderUnlinked(s *scope, link *v1alpha1.PlexLink) *obstacle
 	case link.Spec.Suspend:
 		message = fmt.Sprintf("Waiting for PlexLink %s, which is suspended", name.Name)
 	case !known, !d.authorized(), d.Account != (plex.Account{}) && !d.Account.Matches(account.Username, account.UUID):
-		switch { // A leader that is looked at and not known is in trouble itself.
+		switch { // The leader has been reconciled and still has no state: it has a problem of its own.
 		case !known && !r.memory.allSeen():
 			s.requeue(startInterval)
 		case !known:
@@ -146,8 +146,8 @@ func (r *Reconciler) leaderUnlinked(s *scope, link *v1alpha1.PlexLink) *obstacle
 	return &obstacle{reason: v1alpha1.ReasonAwaitingAccount, message: message}
 }
 
-// claimPIN enters the open PIN of a follower, when it is known not to have been entered: plex.tv calls a PIN that was
-// entered twice unknown. What comes of it shows the next poll.
+// claimPIN enters the open PIN of a follower, if it is known not to have been entered: plex.tv answers that a PIN entered
+// twice is unknown. The next poll returns the result.
 func (r *Reconciler) claimPIN(ctx context.Context, s *scope) error {
 	if !s.follows() || !s.memory.pending || s.waitsFor != nil {
 		return r.awaitPIN(s)
@@ -164,13 +164,13 @@ func (r *Reconciler) claimPIN(ctx context.Context, s *scope) error {
 	refused, isRefused := errors.AsType[*plex.ClaimRefusedError](err)
 	switch {
 	case errors.Is(err, errLater):
-		s.memory.pending = ctx.Err() == nil // Else it may have been sent.
+		s.memory.pending = ctx.Err() == nil // After a cancellation it may have been sent.
 		return r.awaitPIN(s)
 	case err == nil:
 		r.pace.Succeeded(s.pace(), pace.ClaimPIN)
 		s.requeue(0)
 		return r.awaitPIN(s)
-	case plex.Classify(err) == plex.ClassTokenInvalid: // The leader is asked to check its token, and to be linked anew.
+	case plex.Classify(err) == plex.ClassTokenInvalid: // The leader has to check its token, and is linked anew.
 		r.pace.Succeeded(s.pace(), pace.ClaimPIN)
 		r.pace.LeavePIN(s.pace())
 		s.state = s.state.pinGone(s.now)
@@ -204,7 +204,7 @@ func leaderOf(link client.Object) []string {
 	return nil
 }
 
-// followersOf finds the links that take the account of a link.
+// followersOf returns requests for the links that use the account of a link.
 func (r *Reconciler) followersOf(ctx context.Context, link client.Object) []reconcile.Request {
 	var followers v1alpha1.PlexLinkList
 	if err := r.Client.List(ctx, &followers, client.InNamespace(link.GetNamespace()),
@@ -218,7 +218,7 @@ func (r *Reconciler) followersOf(ctx context.Context, link client.Object) []reco
 	return requests
 }
 
-// lendingChanged passes the updates of a link that may change what its followers wait for.
+// lendingChanged selects the updates of a link that may unblock its followers.
 func lendingChanged() predicate.Funcs {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, now := e.ObjectOld.(*v1alpha1.PlexLink), e.ObjectNew.(*v1alpha1.PlexLink)

@@ -15,8 +15,8 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// importToken takes the token of spec.device.importSecretRef in place of minting a PIN. A Secret is tried once; a changed
-// one is tried again.
+// importToken uses the token of spec.device.importSecretRef instead of minting a PIN. Each version of the Secret is tried
+// once.
 func (r *Reconciler) importToken(ctx context.Context, s *scope) error {
 	ref := s.link.Spec.Device.ImportSecretRef
 	if ref == nil || s.state.authorized() || s.state.pinOpen() || s.state.PendingToken != "" {
@@ -46,7 +46,7 @@ func (r *Reconciler) importToken(ctx context.Context, s *scope) error {
 	return r.tryImport(ctx, s, &secret, identifier, token)
 }
 
-// tryImport proves an imported token, and takes it if plex.tv accepts it and its account is the one asked for.
+// tryImport accepts an imported token if plex.tv does and its account matches spec.account.
 func (r *Reconciler) tryImport(ctx context.Context, s *scope, secret *corev1.Secret, identifier, token plex.Sensitive) error {
 	device := s.plexDevice()
 	device.ClientIdentifier = identifier
@@ -83,8 +83,8 @@ func (r *Reconciler) tryImport(ctx context.Context, s *scope, secret *corev1.Sec
 	return nil
 }
 
-// importedValue reads a value of a Secret that people write: a line break at its end does not belong to it. It returns ""
-// when the value cannot be sent as a header.
+// importedValue returns a value of a Secret written by a person, without a trailing line break, or "" if it cannot be sent
+// as a header.
 func importedValue(secret *corev1.Secret, key string) plex.Sensitive {
 	value := strings.TrimSpace(string(secret.Data[key]))
 	if len(value) > 512 || strings.ContainsFunc(value, func(c rune) bool { return c <= ' ' || c > '~' }) {

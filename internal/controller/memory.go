@@ -11,68 +11,68 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// memory holds what a process remembers about links: one entry per name, which ends with the link. The reconciliations of
-// one link never overlap, so only what others read too needs the lock: the map, and the state of an entry.
+// memory holds what a process remembers about links: one entry per name, until the link is gone. The reconciliations of one
+// link never overlap, so the lock guards only what other links read: the map, and the state of an entry.
 type memory struct {
 	mu    sync.Mutex
 	links map[types.NamespacedName]*entry
-	// unseen are the links that existed when the process started and were not looked at yet. PINs of theirs may be open.
+	// unseen are the links that existed when the process started and were not reconciled yet. They may have open PINs.
 	unseen map[types.NamespacedName]bool
 	// started is set once unseen is filled.
 	started bool
-	// starting is held meanwhile: a list of all links in each worker at once would take more memory than all else.
+	// starting is held while it is filled: a list of all links in every worker would take more memory than all the rest.
 	starting sync.Mutex
 }
 
-// entry is what a process remembers about one link.
+// entry holds what a process remembers about one link.
 type entry struct {
 	uid types.UID
-	// identity is what plex.tv is told about the link. With the policy it is what ending a vanished link takes.
+	// identity is what plex.tv knows about the link. Together with the policy it is enough to end a vanished link.
 	identity plex.Device
 	policy   v1alpha1.DeletionPolicy
 	// released means that `manager --uninstall` removed the finalizer.
 	released bool
 
-	// unclaimed means that the link had no finalizer when this process met it, so it was not served before: a device Secret
-	// that state was not read from yet was planted, or is a backup.
+	// unclaimed means that the link had no finalizer when this process first read it, so it was never served: a device Secret
+	// that this process did not write was planted, or is a backup.
 	unclaimed bool
 
-	// state is the newest one; known is false until it was read or made.
+	// state is the newest state; known is false until it was read or created.
 	state state
 	known bool
-	// unsaved means that state is newer than what the device Secret holds. Nothing goes on until it is stored.
+	// unsaved means that state is newer than the device Secret. No step runs until it is stored.
 	unsaved bool
 	// device is the device Secret that state was last read from or written to; zero: none.
 	device secretVersion
 
-	// written is the resource version of our last write to the PlexLink, to notice a cache that is behind it.
+	// written is the resource version of our last write to the PlexLink, to detect that the cache is behind it.
 	written string
-	// queuedAs is what the link looked like when it joined the queue for a PIN: while it does, nothing is read.
+	// queuedAs identifies the link as it joined the queue for a PIN: while it is unchanged, nothing is read.
 	queuedAs string
-	// template is what came of checking spec.secret.template of a generation.
+	// template is the result of checking spec.secret.template of a generation.
 	template checkedTemplate
-	// plexProblem is why the last PIN could not be minted; "": it could.
+	// plexProblem is why the last PIN could not be minted; "" if it could.
 	plexProblem string
-	// tooLong identifies the requests that are ignored because they are too long, so that it is told once.
+	// tooLong identifies the requests that are ignored as too long, so that each is reported once.
 	tooLong string
-	// resolving identifies what the last check of the server was asked for.
+	// resolving identifies the request that the last check of the server answered.
 	resolving string
-	// changes is how often the server of the address in use had gone or come back when that was last acted on.
+	// changes counts how often the server at the address in use had gone or come back when that was last handled.
 	changes int
-	// target is the UID of the target Secret that this process has found, or made, as it should be; "": none.
+	// target is the UID of the target Secret that this process last found or made to be as desired; "" if none.
 	target types.UID
-	// targetName is the name of the target Secret that target, contested and the back-off of repairs are about.
+	// targetName is the name of the target Secret that target, contested and the back-off of repairs refer to.
 	targetName string
-	// contested is that another client keeps changing the target Secret, until it has stayed right for as long as the next
-	// repair would have waited; nil: none does.
+	// contested says that another client keeps changing the target Secret. It becomes nil when the Secret stayed unchanged for
+	// as long as the next repair would have waited.
 	contested *obstacle
 	// claimed is when the token of the last PIN was received; zero once the Secret is in place.
 	claimed time.Time
 	// pending means that the open PIN is known not to have been entered, and that only the operator is to enter it.
 	pending bool
-	// doubted is since when a link that refers to this one needs to know that its token works.
+	// doubted is the time since which a follower needs proof that the token of this link works.
 	doubted time.Time
-	// signedOut means that the link was deleted and its tokens are signed out.
+	// signedOut means that the link is being deleted and its tokens are signed out.
 	signedOut bool
 }
 
@@ -82,7 +82,7 @@ type secretVersion struct {
 	resourceVersion string
 }
 
-// checkedTemplate caches a check, which costs more than everything else in a poll.
+// checkedTemplate caches a check, which costs more than the rest of a poll.
 type checkedTemplate struct {
 	generation int64
 	problem    string // "": none
@@ -99,7 +99,7 @@ func (m *memory) find(name types.NamespacedName) *entry {
 	return m.links[name]
 }
 
-// entryOf returns the entry of a link, which it makes when there is none. The caller has ended that of an earlier link of
+// entryOf returns the entry of a link, and creates it if there is none. The caller has removed that of an earlier link of
 // this name.
 func (m *memory) entryOf(link *v1alpha1.PlexLink) *entry {
 	m.mu.Lock()
@@ -113,7 +113,7 @@ func (m *memory) entryOf(link *v1alpha1.PlexLink) *entry {
 	return e
 }
 
-// forget drops everything about a name.
+// forget removes the entry of a name.
 func (m *memory) forget(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -121,28 +121,28 @@ func (m *memory) forget(name types.NamespacedName) {
 	delete(m.unseen, name)
 }
 
-// keep remembers a state that is not stored yet.
+// keep sets a state that is not stored yet.
 func (m *memory) keep(e *entry, s state) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e.state, e.known, e.unsaved = s, true, true
 }
 
-// stored remembers the state that a device Secret holds.
+// stored sets the state that a device Secret holds.
 func (m *memory) stored(e *entry, s state, device secretVersion) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e.state, e.known, e.unsaved, e.device = s, true, false, device
 }
 
-// ended remembers that the tokens of a link are signed out.
+// ended records that the tokens of a link are signed out.
 func (m *memory) ended(e *entry, s state) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e.state, e.unsaved, e.signedOut = s, false, true
 }
 
-// storedState returns the state of a link that its device Secret holds; false: it is not known.
+// storedState returns the state of a link that its device Secret holds, and whether it is known.
 func (m *memory) storedState(name types.NamespacedName) (state, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -153,7 +153,7 @@ func (m *memory) storedState(name types.NamespacedName) (state, bool) {
 	return e.state, true
 }
 
-// doubt asks for a proof that the token of a link works, newer than since, and reports whether that is new.
+// doubt requests proof newer than since that the token of a link works, and reports whether that was not requested yet.
 func (m *memory) doubt(name types.NamespacedName, since time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -165,14 +165,14 @@ func (m *memory) doubt(name types.NamespacedName, since time.Time) bool {
 	return true
 }
 
-// doubted returns what doubt was last called with for the link of an entry.
+// doubted returns the time that doubt was last called with for the link of an entry.
 func (m *memory) doubted(e *entry) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return e.doubted
 }
 
-// release notes that `manager --uninstall` has removed the finalizer of a link.
+// release records that `manager --uninstall` removed the finalizer of a link.
 func (m *memory) release(link *v1alpha1.PlexLink) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -201,7 +201,7 @@ func (m *memory) unsavedStates() map[types.NamespacedName]entry {
 	return unsaved
 }
 
-// start notes the links that exist when the process starts.
+// start sets the links that exist when the process starts.
 func (m *memory) start(links []v1alpha1.PlexLink) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -223,7 +223,7 @@ func (m *memory) hasStarted() bool {
 	return m.started
 }
 
-// saw notes that a link was looked at once, with success or not.
+// saw records that a link was reconciled once, successfully or not.
 func (m *memory) saw(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -232,14 +232,14 @@ func (m *memory) saw(name types.NamespacedName) {
 	}
 }
 
-// allSeen reports whether every link that existed at the start was looked at, so that all open PINs are known.
+// allSeen reports whether every link that existed at the start was reconciled, so that all open PINs are known.
 func (m *memory) allSeen() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.unseen) == 0
 }
 
-// size is the number of links that anything is remembered about.
+// size returns the number of links in memory.
 func (m *memory) size() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -251,8 +251,8 @@ func paceLink(name types.NamespacedName) pace.Link {
 	return pace.Link{Namespace: name.Namespace, Name: name.Name}
 }
 
-// sane returns t, or the zero time when t is in the future: a clock that was ahead for a moment must not put anything off
-// until that time comes.
+// sane returns t, or the zero time if t is in the future: a clock that was ahead for a moment must not postpone anything
+// until then.
 func sane(t, now time.Time) time.Time {
 	if t.After(now) {
 		return time.Time{}

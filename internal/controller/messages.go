@@ -14,8 +14,8 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// Messages of conditions are sentences for the reader of kubectl: what happened, then what to do. They never change
-// without a cause, so they have no countdowns, attempt counts or places in a queue: a changed message is a write.
+// Messages of conditions are sentences for users of kubectl: what happened, then what to do. Every changed message is a
+// write, so they contain no countdowns, attempt counts or queue positions.
 
 // maxMessage keeps messages readable in a terminal; the API allows 32 KiB.
 const maxMessage = 1000
@@ -31,15 +31,15 @@ const (
 	signingStrayMessage = "Signing out the token of the wrong account before a new PIN is offered"
 )
 
-// enterPIN asks a person to enter a PIN. The time is absolute: a countdown would change without a cause.
+// enterPIN asks a person to enter a PIN. The time is absolute: a countdown would keep changing.
 func enterPIN(code, entryURL string, expires time.Time) string {
 	return fmt.Sprintf("Enter %s at %s before %s", code, entryURL, expires.UTC().Format("15:04 UTC"))
 }
 
-// minute is a time that may be days ago.
+// minute formats a time that may be days ago.
 func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
-// relinkCommand offers a new PIN.
+// relinkCommand returns the command that requests a new PIN.
 func relinkCommand(link *v1alpha1.PlexLink) string {
 	return fmt.Sprintf(`kubectl annotate plexlink -n %s %s --overwrite %s="$(date)"`,
 		link.Namespace, link.Name, v1alpha1.LinkRequestedAtAnnotation)
@@ -53,7 +53,7 @@ func pausedUntil(end time.Time) string {
 	return fmt.Sprintf("plex.tv asks for a pause until %s; do not enter the PIN before then", end.UTC().Format("15:04:05 UTC"))
 }
 
-// accountName is what to call an account.
+// accountName returns the name to show for an account.
 func accountName(account plex.Account) string {
 	if account.Username != "" {
 		return clip(account.Username)
@@ -61,7 +61,7 @@ func accountName(account plex.Account) string {
 	return clip(account.UUID)
 }
 
-// authorizedBy tells whose token the link has.
+// authorizedBy says whose token the link has.
 func authorizedBy(s *scope) string {
 	name := accountName(s.state.Account)
 	switch {
@@ -81,7 +81,7 @@ func notFollowed(leader, why string) string {
 	return fmt.Sprintf("plex.tv did not accept this PIN from PlexLink %s (%s), so a person has to enter it", leader, why)
 }
 
-// wantedAccount is what spec.account asks for.
+// wantedAccount describes the account that spec.account requires.
 func wantedAccount(spec v1alpha1.AccountSpec) string {
 	switch {
 	case spec.LinkRef != nil:
@@ -93,7 +93,7 @@ func wantedAccount(spec v1alpha1.AccountSpec) string {
 }
 
 func strangerEntered(stranger string, wanted v1alpha1.AccountSpec) string {
-	if !wanted.IsLimited() { // It was removed from the spec since.
+	if !wanted.IsLimited() { // The limit was removed from the spec since then.
 		return fmt.Sprintf("%s entered the last PIN, which was not accepted", clip(stranger))
 	}
 	return fmt.Sprintf("%s entered the PIN, but spec.account asks for %s", clip(stranger), wantedAccount(wanted))
@@ -121,7 +121,7 @@ func importOfOther(secret string, account plex.Account, wanted v1alpha1.AccountS
 		secret, accountName(account), wantedAccount(wanted))
 }
 
-// plexProblem tells what is wrong with plex.tv, without anything that changes from one attempt to the next.
+// plexProblem describes an error of plex.tv, without anything that changes from one attempt to the next.
 func plexProblem(err error) string {
 	switch plex.Classify(err) {
 	case plex.ClassThrottled:
@@ -137,7 +137,7 @@ func plexProblem(err error) string {
 	return "plex.tv is not responding as expected; retrying automatically"
 }
 
-// deviceConflict is that the name of the device Secret is taken.
+// deviceConflict returns the obstacle that the name of the device Secret is taken.
 func deviceConflict(secret *corev1.Secret) *obstacle {
 	return &obstacle{reason: v1alpha1.ReasonSecretConflict, message: fmt.Sprintf(
 		"Secret %s is not the state of this PlexLink%s; delete or rename it, or rename this PlexLink", secret.Name, belongingTo(secret))}
@@ -148,14 +148,14 @@ func deviceUnreadable(secret *corev1.Secret, err error) *obstacle {
 		"The state of this PlexLink in Secret %s cannot be read: %s; restore it, or delete it to link anew", secret.Name, err)}
 }
 
-// targetConflict is that the name of the target Secret is taken.
+// targetConflict returns the obstacle that the name of the target Secret is taken.
 func targetConflict(secret *corev1.Secret) *obstacle {
 	return &obstacle{reason: v1alpha1.ReasonSecretConflict, message: fmt.Sprintf(
 		"Secret %s exists and does not belong to this PlexLink%s; delete it, or set spec.secret.name to another name",
 		secret.Name, belongingTo(secret))}
 }
 
-// belongingTo names the owner of a Secret, as far as it shows.
+// belongingTo names the owner of a Secret, if that can be seen.
 func belongingTo(secret *corev1.Secret) string {
 	if owner := ownerOf(secret); owner != "" {
 		return " (it belongs to " + clip(owner) + ")"
@@ -167,7 +167,7 @@ func invalidTemplate(err error) *obstacle {
 	return &obstacle{reason: v1alpha1.ReasonInvalidTemplate, message: capitalizeSentence(err.Error())}
 }
 
-// secretContested is that another client keeps changing the Secret; live is nil when it keeps deleting it.
+// secretContested returns the obstacle that another client keeps changing the Secret; live is nil if it keeps deleting it.
 func secretContested(live, desired *corev1.Secret) *obstacle {
 	who, what := "Another client", "deleting"
 	if live != nil {
@@ -180,7 +180,7 @@ func secretContested(live, desired *corev1.Secret) *obstacle {
 		"%s keeps %s Secret %s; stop it, or set spec.secret.name to another name", who, what, desired.Name)}
 }
 
-// capitalizeSentence makes an error a sentence, unless it begins with the name of a field.
+// capitalizeSentence capitalizes an error, unless it begins with the name of a field.
 func capitalizeSentence(text string) string {
 	if strings.HasPrefix(text, "spec.") {
 		return text
@@ -188,7 +188,7 @@ func capitalizeSentence(text string) string {
 	return capitalize(text)
 }
 
-// capitalize makes the first letter upper-case, unless the first word is the name plex.tv.
+// capitalize makes the first letter upper-case, unless the first word is plex.tv.
 func capitalize(text string) string {
 	first, size := utf8.DecodeRuneInString(text)
 	if size == 0 || strings.HasPrefix(text, "plex.tv") {
@@ -197,10 +197,10 @@ func capitalize(text string) string {
 	return string(unicode.ToUpper(first)) + text[size:]
 }
 
-// clip shortens a text that others chose, and makes it printable.
+// clip shortens a text from outside and makes it printable.
 func clip(text string) string { return truncate(printable(text), 200) }
 
-// printable replaces line breaks and other controls.
+// printable replaces line breaks and other control characters.
 func printable(text string) string {
 	return strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) {
@@ -210,7 +210,7 @@ func printable(text string) string {
 	}, text)
 }
 
-// truncate shortens a text to a number of bytes, between two characters.
+// truncate shortens a text to a number of bytes without splitting a character.
 func truncate(text string, size int) string {
 	const mark = " …"
 	if len(text) <= size {

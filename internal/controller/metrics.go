@@ -14,14 +14,14 @@ import (
 	"plexlink.dev/operator/internal/servercheck"
 )
 
-// The requests to plex.tv and what came of them, as labels. All pairs are there from the start: what appears with its
-// first event looks to Prometheus as if there had been none.
+// The endpoints of plex.tv and the results of requests, as labels. All pairs exist from the start: Prometheus does not see
+// the first increase of a series that begins with it.
 var (
 	plexEndpoints = []string{"pins.create", "pins.check", "pins.link", "user", "resources", "ping", "signout"}
 	plexResults   = []string{"ok", "throttled", "token_invalid", "pin_gone", "token_refused", "unavailable", "bad_request", "claim_refused"}
 )
 
-// metrics counts what happens. None of them has a label with a secret, or one that grows with the number of links.
+// metrics holds the counters and histograms. No label holds a secret or grows with the number of links.
 type metrics struct {
 	pinsIssued, pinsClaimed, pinsExpired prometheus.Counter
 	secretRepairs, recordsSkipped        prometheus.Counter
@@ -37,25 +37,25 @@ func newMetrics() *metrics {
 	}
 	m := &metrics{
 		pinsIssued:    counter("plexlink_pins_issued_total", "PINs that plex.tv has issued."),
-		pinsClaimed:   counter("plexlink_pins_claimed_total", "PINs that were entered and whose token is stored."),
+		pinsClaimed:   counter("plexlink_pins_claimed_total", "PINs that were entered and whose tokens were stored."),
 		pinsExpired:   counter("plexlink_pins_expired_total", "PINs that expired before they were entered."),
-		secretRepairs: counter("plexlink_secret_repairs_total", "Secrets that others had edited or deleted and that were restored."),
+		secretRepairs: counter("plexlink_secret_repairs_total", "Secrets that were restored after another client edited or deleted them."),
 		recordsSkipped: counter("plexlink_plex_records_skipped_total",
-			"Records of plex.tv's lists of servers that could not be read and were skipped."),
+			"Unreadable records that were skipped in plex.tv's lists of servers."),
 		claimToSecret: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "plexlink_claim_to_secret_seconds",
-			Help:    "Time from the moment the token of an entered PIN was seen until the Secret was in place.",
+			Help:    "Time from receiving the token of an entered PIN until the Secret was in place.",
 			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800},
 		}),
 		plexRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "plexlink_plex_requests_total", Help: "Requests to plex.tv, by what for and what came of them.",
+			Name: "plexlink_plex_requests_total", Help: "Requests to plex.tv, by endpoint and result.",
 		}, []string{"endpoint", "result"}),
 		plexSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "plexlink_plex_request_duration_seconds", Help: "How long requests to plex.tv took.",
+			Name: "plexlink_plex_request_duration_seconds", Help: "Duration of requests to plex.tv.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"endpoint"}),
 		plexReachable: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "plexlink_plex_reachable", Help: "1: plex.tv answered the last request, or was not asked yet. 0: it did not answer properly.",
+			Name: "plexlink_plex_reachable", Help: "1 if plex.tv answered the last request as expected, or was not asked yet, 0 if not.",
 		}),
 	}
 	m.plexReachable.Set(1)
@@ -68,7 +68,7 @@ func newMetrics() *metrics {
 	return m
 }
 
-// registerMetrics registers all metrics. Those of links are there once this replica is elected.
+// registerMetrics registers all metrics. Those of links have values once this replica is elected.
 func (r *Reconciler) registerMetrics(elected <-chan struct{}) error {
 	m := r.metrics
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -79,19 +79,19 @@ func (r *Reconciler) registerMetrics(elected <-chan struct{}) error {
 		m.pinsIssued, m.pinsClaimed, m.pinsExpired, m.secretRepairs, m.recordsSkipped, m.claimToSecret,
 		m.plexRequests, m.plexSeconds, m.plexReachable, build,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "plexlink_plex_throttled_seconds_total", Help: "Time in which no request was sent because plex.tv wanted fewer.",
+			Name: "plexlink_plex_throttled_seconds_total", Help: "Time during which no request was sent because plex.tv limits them.",
 		}, func() float64 { return r.pace.ThrottledTime(r.Clock.Now()).Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "plexlink_pins_open", Help: "PINs that are open, to be entered by a person.",
+			Name: "plexlink_pins_open", Help: "PINs that are open, waiting for a person to enter them.",
 		}, func() float64 { return float64(r.pace.OpenPINs()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "plexlink_pin_queue_length", Help: "PlexLinks that wait for their turn to get a PIN.",
 		}, func() float64 { return float64(r.pace.QueueLength()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "plexlink_plex_allowed_rate", Help: "Requests to plex.tv per second that are allowed at present; lower while plex.tv limits them.",
+			Name: "plexlink_plex_allowed_rate", Help: "Requests to plex.tv per second that the operator allows itself; lower while plex.tv limits them.",
 		}, r.pace.Rate),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "plexlink_remembered_links", Help: "PlexLinks that this process holds a state of in memory.",
+			Name: "plexlink_remembered_links", Help: "PlexLinks whose state this process holds in memory.",
 		}, func() float64 { return float64(r.memory.size()) }),
 		&linkCollector{r, elected},
 	} {
@@ -104,22 +104,22 @@ func (r *Reconciler) registerMetrics(elected <-chan struct{}) error {
 
 var (
 	linksDesc = prometheus.NewDesc("plexlink_links", "PlexLinks by status, as kubectl get shows it.", []string{"status"}, nil)
-	// notReadyDesc names links, because an alert that does not say which one is of no use. Those that work have no series.
+	// notReadyDesc names links, because an alert has to say which one failed. Links that work have no series.
 	notReadyDesc = prometheus.NewDesc("plexlink_link_not_ready", "1 for each PlexLink that is not ready, by status.",
 		[]string{"namespace", "name", "reason"}, nil)
 	overdueDesc = prometheus.NewDesc("plexlink_refresh_overdue_seconds",
-		"For how long the oldest refresh that is due has been due; 0: none is.", nil, nil)
+		"Time for which the most overdue refresh has been due; 0 if none is.", nil, nil)
 	ageDesc = prometheus.NewDesc("plexlink_refresh_age_intervals",
 		"Age of the last successful refresh, in refresh intervals, of the ready PlexLink where it is highest.", nil, nil)
-	// A server is named as Plex names it, and by a hash of its address, as several may have one name.
+	// A server has its name in Plex, and a hash of its address, because several may have the same name.
 	serverUpDesc = prometheus.NewDesc("plexlink_server_up",
 		"1 while the media server answers at an address that is in use, 0 when it does not.", []string{"server", "address"}, nil)
 	serverAnsweredDesc = prometheus.NewDesc("plexlink_server_answered_timestamp_seconds",
 		"When the media server last answered at an address that is in use.", []string{"server", "address"}, nil)
 )
 
-// linkCollector derives metrics from the PlexLinks at each scrape, so that there is nothing to keep in step. Only the
-// leader shows them, or every link would be there once for each replica.
+// linkCollector derives metrics from the PlexLinks at each scrape, so that nothing has to be kept in sync. Only the leader
+// shows them, or every link would be counted once for each replica.
 type linkCollector struct {
 	r       *Reconciler
 	elected <-chan struct{}
@@ -142,7 +142,7 @@ func (c *linkCollector) Collect(out chan<- prometheus.Metric) {
 	default:
 		return
 	}
-	// The list comes from the cache, which may still be filling; a scrape must not wait for that.
+	// The list comes from the cache, which may still be filling; a scrape must not wait for it.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	var links v1alpha1.PlexLinkList
@@ -191,7 +191,7 @@ func (c *linkCollector) Collect(out chan<- prometheus.Metric) {
 	})
 }
 
-// readyOf returns the STATUS of a link. One that the operator has not seen yet is Pending.
+// readyOf returns the STATUS of a link; Pending if the operator has not seen it yet.
 func readyOf(link *v1alpha1.PlexLink) (status string, ready bool) {
 	c := meta.FindStatusCondition(link.Status.Conditions, v1alpha1.ConditionReady)
 	if c == nil {
@@ -200,8 +200,8 @@ func readyOf(link *v1alpha1.PlexLink) (status string, ready bool) {
 	return c.Reason, c.Status == metav1.ConditionTrue
 }
 
-// plexAnswered counts a request to plex.tv. Its result is that of the client, not the HTTP status: a page of a proxy is no
-// answer.
+// plexAnswered counts a request to plex.tv. Its result is the client's verdict, not the HTTP status: a proxy's page is not
+// an answer of plex.tv.
 func (m *metrics) plexAnswered(endpoint string, took time.Duration, class plex.Class) {
 	if class == plex.ClassCanceled {
 		return

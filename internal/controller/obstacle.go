@@ -7,30 +7,30 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// obstacle keeps a link from being Ready. A step returns one to stop the steps behind it; deriveStatus shows it.
+// obstacle keeps a link from being Ready. A step returns one to skip the steps after it; deriveStatus shows it.
 type obstacle struct {
 	reason  string
 	message string
-	// passing means that it may end without a person, although others of its reason do not.
+	// passing means that it may resolve without a person, although others with the same reason do not.
 	passing bool
-	// harmless means that the Secret still has what apps need, so that a settled link stays Ready.
+	// harmless means that the Secret still has what apps need, so a settled link stays Ready.
 	harmless bool
 }
 
 // Error returns the message of the obstacle.
 func (o *obstacle) Error() string { return o.message }
 
-// obstacleKind is what the reason of an obstacle means.
+// obstacleKind is the meaning of the reason of an obstacle.
 type obstacleKind struct {
 	reason string
-	// condition that the obstacle makes False, beside Ready; "": none.
+	// condition that the obstacle makes False, besides Ready; "" if none.
 	condition string
-	// stalled means that only a change by a person helps. kstatus calls a Stalled object failed, so a link that waits for
-	// its PIN to be entered is not.
+	// stalled means that only a change by a person helps. kstatus treats a Stalled object as failed, so a link that waits
+	// for its PIN is not Stalled.
 	stalled bool
 }
 
-// obstacles lists what keeps a link from being Ready, in the order in which the steps meet it.
+// obstacles lists what can keep a link from being Ready, in the order of the steps.
 var obstacles = []obstacleKind{
 	{v1alpha1.ReasonSuspended, "", false},
 	{v1alpha1.ReasonSecretRefused, v1alpha1.ConditionSecretSynced, true},
@@ -53,7 +53,7 @@ var obstacles = []obstacleKind{
 	{v1alpha1.ReasonSecretContested, v1alpha1.ConditionSecretSynced, false},
 }
 
-// kind returns what the reason of the obstacle means.
+// kind returns the meaning of the obstacle's reason.
 func (o *obstacle) kind() obstacleKind {
 	i := slices.IndexFunc(obstacles, func(k obstacleKind) bool { return k.reason == o.reason })
 	if i < 0 {
@@ -65,5 +65,5 @@ func (o *obstacle) kind() obstacleKind {
 // stalled reports whether only a change by a person helps.
 func (o *obstacle) stalled() bool { return o.kind().stalled && !o.passing }
 
-// errLater means that the step goes on when the budget, or a worker, is free again. What is known stays as it is.
+// errLater means that the step continues when the budget, or a worker, is free again. Nothing known changes until then.
 var errLater = errors.New("waiting for the budget of requests to plex.tv")

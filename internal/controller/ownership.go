@@ -12,7 +12,7 @@ import (
 // linkKind is the kind of the owner in owner references.
 var linkKind = v1alpha1.GroupVersion.WithKind("PlexLink")
 
-// ownership is whose a Secret is, as a link sees it.
+// ownership is the relation of a Secret to a link.
 type ownership int
 
 const (
@@ -20,14 +20,14 @@ const (
 	foreign ownership = iota
 	// ours: it has our labels with the UID of this link, or is controlled by it.
 	ours
-	// adoptable: it has our labels for a PlexLink of this name that no longer exists: restored from a backup, or kept by
-	// the deletion policy Retain.
+	// adoptable: it has our labels for an earlier PlexLink of this name: it was restored from a backup, or kept by the
+	// deletion policy Retain.
 	adoptable
 )
 
-// ownershipOf decides whose a Secret is. Two PlexLinks of one name cannot exist at a time, so a Secret that is labelled
-// with this name and another UID belonged to one that is gone. An owner reference to this very link counts too, so that
-// labels that were removed are put back.
+// ownershipOf returns the relation of a Secret to a link. Two PlexLinks of one name cannot exist at a time, so a Secret that
+// is labeled with this name and another UID belonged to one that is gone. An owner reference to this very link counts too,
+// so that removed labels are put back.
 func ownershipOf(secret metav1.Object, link *v1alpha1.PlexLink) ownership {
 	labels, owner := secret.GetLabels(), metav1.GetControllerOf(secret)
 	if owner != nil && owner.UID == link.UID {
@@ -45,7 +45,7 @@ func ownershipOf(secret metav1.Object, link *v1alpha1.PlexLink) ownership {
 	return adoptable
 }
 
-// ownerOf names the owner of a Secret that is in the way, as far as it shows.
+// ownerOf names the owner of a conflicting Secret, if that can be seen.
 func ownerOf(secret metav1.Object) string {
 	if name := secret.GetLabels()[v1alpha1.NameLabel]; name != "" && secret.GetLabels()[v1alpha1.ManagedByLabel] == v1alpha1.ManagedBy {
 		return "PlexLink " + name
@@ -61,7 +61,7 @@ func ownerOf(secret metav1.Object) string {
 	return ""
 }
 
-// childLabels mark a Secret as one of this link.
+// childLabels returns the labels of the link's Secrets.
 func childLabels(link *v1alpha1.PlexLink) map[string]string {
 	return map[string]string{
 		v1alpha1.ManagedByLabel: v1alpha1.ManagedBy,
@@ -70,21 +70,21 @@ func childLabels(link *v1alpha1.PlexLink) map[string]string {
 	}
 }
 
-// ownerReferences are those of the target Secret. Under Retain it has none, and the device Secret never has one: the
-// garbage collector deletes dependents of a foreground deletion at once, and restored ones whose owner has another UID.
+// ownerReferences returns those of the target Secret. With Retain it has none, and the device Secret never has one: the
+// garbage collector deletes dependents during a foreground deletion, and restored ones whose owner has another UID.
 func ownerReferences(link *v1alpha1.PlexLink) []metav1.OwnerReference {
 	if link.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain {
 		return nil
 	}
 	ref := *metav1.NewControllerRef(link, linkKind)
-	ref.BlockOwnerDeletion = nil // Setting it needs one more permission, and the finalizer keeps the order anyway.
+	ref.BlockOwnerDeletion = nil // It would need one more permission, and the finalizer keeps the order anyway.
 	return []metav1.OwnerReference{ref}
 }
 
-// deviceName is the name of the Secret that holds the state of a link.
+// deviceName returns the name of the Secret that holds the state of a link.
 func deviceName(link *v1alpha1.PlexLink) string { return link.Name + v1alpha1.DeviceSecretSuffix }
 
-// targetName is the name of the Secret that media apps use.
+// targetName returns the name of the Secret that media apps use.
 func targetName(link *v1alpha1.PlexLink) string {
 	if link.Spec.Secret.Name != "" {
 		return link.Spec.Secret.Name

@@ -16,23 +16,23 @@ import (
 )
 
 const (
-	// pollCeiling is the longest time between two polls of a PIN, whatever failed: one that a person has entered lives ten
-	// seconds, so five leave room for one poll that fails.
+	// pollCeiling is the longest time between two polls of a PIN, whatever failed: an entered PIN lives ten seconds, so five
+	// leave room for one failed poll.
 	pollCeiling = 5 * time.Second
-	// pinGrace is how long after its end a PIN is polled when plex.tv does not confirm that it expired.
+	// pinGrace is how long after its expiration a PIN is polled if plex.tv does not confirm that it expired.
 	pinGrace = time.Minute
-	// mintRetryLimit bounds the back-off after a refused PIN.
+	// mintRetryLimit is the longest back-off after plex.tv refused to issue a PIN.
 	mintRetryLimit = time.Minute
 	// startInterval is how often a link checks whether all open PINs are known after a restart.
 	startInterval = 250 * time.Millisecond
 )
 
-// pollPIN polls the open PIN, when that is due. Afterwards there is a token, the PIN is still open, or it is gone.
+// pollPIN polls the open PIN when that is due. Afterwards there is a token, the PIN is still open, or it is gone.
 func (r *Reconciler) pollPIN(ctx context.Context, s *scope) error {
 	if s.state.pinOpen() {
 		r.pace.ResumePIN(s.pace())
 	}
-	r.memory.saw(s.name) // Before what may take long: until all links are seen, none gets a PIN.
+	r.memory.saw(s.name) // Before anything slow: no link gets a PIN until all links are seen.
 	if !s.state.pinOpen() {
 		return nil
 	}
@@ -58,14 +58,14 @@ func (r *Reconciler) pollPIN(ctx context.Context, s *scope) error {
 		r.pace.Polled(s.pace(), now)
 		r.pace.Succeeded(s.pace(), pace.PollPIN)
 		s.memory.pending = s.follows() && token == ""
-	} else { // Sooner than after an answered poll: the PIN may have been entered just after the one before.
+	} else { // Sooner than after an answered poll: the PIN may have been entered right after the previous one.
 		r.pace.Failed(s.pace(), pace.PollPIN, pollCeiling, r.Clock.Now())
 	}
 	switch {
 	case class == plex.ClassOK && token != "":
 		return r.acceptToken(ctx, s, token)
 	case class == plex.ClassPINGone,
-		class == plex.ClassOK && !now.Before(over), // This poll was the last: a person may link in the last second.
+		class == plex.ClassOK && !now.Before(over), // This was the last poll: a person may link in the last second.
 		!now.Before(over.Add(pinGrace)):
 		r.metrics.pinsExpired.Inc()
 		s.state = s.state.pinGone(now)
@@ -83,7 +83,7 @@ func (r *Reconciler) untilPoll(s *scope, now time.Time) time.Duration {
 	return max(r.pace.UntilPoll(s.pace(), now), r.pace.Remaining(s.pace(), pace.PollPIN, now))
 }
 
-// acceptToken stores the token before anything else is done: the PIN shows it for a few more seconds only.
+// acceptToken stores the token before anything else: plex.tv returns it for a few more seconds only.
 func (r *Reconciler) acceptToken(ctx context.Context, s *scope, token plex.Sensitive) error {
 	what := pinEntered()
 	if s.follows() {
@@ -104,7 +104,7 @@ func (r *Reconciler) acceptToken(ctx context.Context, s *scope, token plex.Sensi
 	return nil
 }
 
-// noteLinkRequest acts on a new value of the annotation that asks for a new PIN.
+// noteLinkRequest handles a new value of the annotation that requests a new PIN.
 func (r *Reconciler) noteLinkRequest(ctx context.Context, s *scope) error {
 	s.tellTooLong()
 	requested := s.newLinkRequest()
@@ -115,7 +115,7 @@ func (r *Reconciler) noteLinkRequest(ctx context.Context, s *scope) error {
 	return r.save(ctx, s)
 }
 
-// tellTooLong tells once which requests are ignored because their values are too long.
+// tellTooLong reports once which requests are ignored because their values are too long.
 func (s *scope) tellTooLong() {
 	var ignored []string
 	var lengths []int
@@ -131,7 +131,7 @@ func (s *scope) tellTooLong() {
 	s.memory.tooLong = requests
 }
 
-// mintPIN mints a PIN, when the link needs one and its turn has come, and stores it before it is shown.
+// mintPIN mints a PIN if the link needs one and its turn has come, and stores it before it is shown.
 func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
 	switch d := s.state; {
 	case d.pinOpen():
@@ -159,7 +159,7 @@ func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
 		log.FromContext(ctx).Info("plex.tv issued no PIN; retrying", "error", err.Error())
 		s.memory.plexProblem = plexProblem(err)
 		s.requeue(r.pace.Failed(s.pace(), pace.MintPIN, mintRetryLimit, s.now))
-		r.pace.LeavePIN(s.pace()) // Its place goes to others meanwhile.
+		r.pace.LeavePIN(s.pace()) // Until then others take its place.
 		return r.awaitPIN(s)
 	}
 	s.memory.plexProblem = ""
@@ -171,7 +171,7 @@ func (r *Reconciler) mintPIN(ctx context.Context, s *scope) error {
 		return err
 	}
 	r.metrics.pinsIssued.Inc()
-	if !s.follows() { // Else the operator enters it, and the first poll follows at once.
+	if !s.follows() { // Otherwise the operator enters it, and the first poll follows at once.
 		r.pace.Polled(s.pace(), now)
 		s.tell(pinIssued(pin.Code, r.Plex.EntryURL(), s.state.PIN.ExpirationTime))
 		s.requeue(r.untilPoll(s, now))
@@ -197,13 +197,13 @@ func (r *Reconciler) admitted(s *scope) bool {
 		return true
 	}
 	s.queuedTime = since
-	if authorizationObstacle(s, r.Plex) != nil { // A link whose token works has more to do than to wait.
+	if authorizationObstacle(s, r.Plex) != nil { // A link whose token works has other steps to run.
 		s.memory.queuedAs = lookOf(s.link)
 	}
 	return false
 }
 
-// awaitPIN stops the steps while a person has to enter a PIN. A link whose token still works goes on.
+// awaitPIN stops the steps until a person enters the PIN. A link whose token still works goes on.
 func (r *Reconciler) awaitPIN(s *scope) error {
 	if o := authorizationObstacle(s, r.Plex); o != nil {
 		return o
@@ -211,13 +211,13 @@ func (r *Reconciler) awaitPIN(s *scope) error {
 	return nil
 }
 
-// waitsForTurn reports whether the link waits in the queue for a PIN, as it did when it was last looked at. Then there is
+// waitsForTurn reports whether the link is still queued for a PIN, unchanged since the last reconciliation. Then there is
 // nothing to read or write until its turn comes.
 func (r *Reconciler) waitsForTurn(s *scope) bool {
 	return s.memory.queuedAs != "" && s.memory.queuedAs == lookOf(s.link) && !s.memory.unsaved && r.pace.Queued(s.pace())
 }
 
-// lookOf identifies what a queued link reacts to.
+// lookOf identifies everything that a queued link reacts to.
 func lookOf(link *v1alpha1.PlexLink) string {
 	deleted := ""
 	if link.DeletionTimestamp != nil {

@@ -1,9 +1,9 @@
-// Package controller reconciles PlexLinks: a PIN to enter while there is no token, then a Secret with a token and a
-// proven address.
+// Package controller reconciles PlexLinks: it offers a PIN while there is no token, then maintains a Secret with a token and
+// a proven address.
 //
-// Reconcile is a list of steps, each in a file of its own. A step acts and leaves what it learnt in a scope; status.go
-// derives the status from it. What a link is stands in one state (state.go), which is stored in the device Secret before
-// what follows from it is shown or done, so the operator may be killed at any instant.
+// Reconcile is a list of steps, each in its own file. A step acts and records its findings in a scope; status.go derives the
+// status from that. Everything known about a link is one state (state.go), which is stored in the device Secret before it is
+// shown or acted on, so the operator may be killed at any instant.
 package controller
 
 import (
@@ -35,12 +35,12 @@ import (
 )
 
 const (
-	// conflictInterval is how often a link checks whether a Secret that is in its way is gone. Foreign Secrets are not
-	// cached, so their deletion triggers no reconcile.
+	// conflictInterval is how often a link checks whether a conflicting Secret is gone. Foreign Secrets are not cached, so
+	// their deletion triggers no reconcile.
 	conflictInterval = 10 * time.Second
-	// retryInterval is how soon a PlexLink that could not be read, or a status that could not be written, is tried again.
+	// retryInterval is the time after which a PlexLink that could not be read, or a status that could not be written, is retried.
 	retryInterval = 2 * time.Second
-	// pollPriority puts a link with an open PIN before all others: an entered PIN lives ten seconds.
+	// pollPriority puts links with an open PIN before all others: an entered PIN lives ten seconds.
 	pollPriority = 100
 )
 
@@ -54,26 +54,25 @@ type Reconciler struct {
 	Recorder events.EventRecorder
 	// Plex is plex.tv.
 	Plex *plex.Client
-	// NewTransport returns a transport to media servers; nil roots: the public certificates.
+	// NewTransport returns a transport to media servers; nil roots stand for the public certificates.
 	NewTransport func(roots *x509.CertPool) *http.Transport
-	// QPS and Burst are the budget of requests to plex.tv for the whole operator.
+	// QPS and Burst are the whole operator's budget of requests to plex.tv.
 	QPS   float64
 	Burst int
-	// Workers is how many PlexLinks are reconciled at a time. Checks of servers, which may be slow, take half of them at
-	// most.
+	// Workers is how many PlexLinks are reconciled at a time. Checks of servers, which may be slow, use at most half of them.
 	Workers int
-	// Version of the operator, which plex.tv shows beside the device.
+	// Version of the operator, which plex.tv shows with the device.
 	Version string
 	// Namespaces are those whose PlexLinks are served; empty: all. Services are looked for in the same ones.
 	Namespaces []string
-	// ClusterDomain ends the names of Services, such as cluster.local; "": not known, and no Service is used that the server
-	// does not advertise.
+	// ClusterDomain is the suffix of Service names, such as cluster.local. If it is empty, only Services that the server
+	// advertises are used.
 	ClusterDomain string
-	// PodNetworks are networks of this cluster whose addresses end with a Pod.
+	// PodNetworks are networks of this cluster whose addresses go away with their Pod.
 	PodNetworks []netip.Prefix
-	// ServerCheckInterval is how often an address in use is asked whether its server still answers; 0: never.
+	// ServerCheckInterval is how often an address in use is checked for an answer of its server; 0 disables it.
 	ServerCheckInterval time.Duration
-	// Clock is the source of the time.
+	// Clock is the source of time.
 	Clock clock.PassiveClock
 	// Metrics is where the metrics are registered.
 	Metrics prometheus.Registerer
@@ -84,11 +83,11 @@ type Reconciler struct {
 	slow      *slots
 	discovery *discovery.Finder
 	servers   *servercheck.Checker
-	// started is when SetupWithManager was called.
+	// started is the time at which SetupWithManager was called.
 	started time.Time
 	// turns wakes the links whose turn for a PIN has come.
 	turns chan event.GenericEvent
-	// ended is closed when the operator is told to end.
+	// ended is closed when the operator shuts down.
 	ended chan struct{}
 }
 
@@ -135,7 +134,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return r.result(ctx, s), nil
 }
 
-// newScope begins a reconciliation.
+// newScope returns the scope of a new reconciliation.
 func (r *Reconciler) newScope(link *v1alpha1.PlexLink) *scope {
 	e := r.memory.entryOf(link)
 	e.identity, e.policy = identityOf(link, r.Version), link.Spec.DeletionPolicy
@@ -145,13 +144,13 @@ func (r *Reconciler) newScope(link *v1alpha1.PlexLink) *scope {
 	}
 }
 
-// runSteps is the whole story of a link. The first obstacle stops it.
+// runSteps runs all steps in order. The first obstacle stops it.
 func (r *Reconciler) runSteps(ctx context.Context, s *scope) {
 	steps := []func(context.Context, *scope) error{
 		r.suspend,
 		r.keepFinalizer,
 		r.loadState,
-		// Before everything that may be in the way: an entered PIN lives ten seconds, and an unused token lapses.
+		// Before anything that may be an obstacle: an entered PIN lives ten seconds, and an unused token expires.
 		r.pollPIN,
 		r.pingToken,
 		r.checkTemplate,
@@ -174,13 +173,13 @@ func (r *Reconciler) runSteps(ctx context.Context, s *scope) {
 	if s.obstacle != nil && s.obstacle.reason == v1alpha1.ReasonSuspended {
 		return
 	}
-	// What a stopped step had learnt before.
+	// Store what a stopped step has learned.
 	if err := r.save(ctx, s); err != nil && s.obstacle == nil {
 		r.stop(ctx, s, err)
 	}
 }
 
-// stop notes why the steps did not go on.
+// stop records why the steps stopped.
 func (r *Reconciler) stop(ctx context.Context, s *scope, err error) {
 	switch o, isObstacle := errors.AsType[*obstacle](err); {
 	case isObstacle:
@@ -192,7 +191,7 @@ func (r *Reconciler) stop(ctx context.Context, s *scope, err error) {
 	}
 }
 
-// suspend stops everything while spec.suspend is set.
+// suspend is an obstacle while spec.suspend is set.
 func (r *Reconciler) suspend(ctx context.Context, s *scope) error {
 	if !s.link.Spec.Suspend {
 		return nil
@@ -203,7 +202,7 @@ func (r *Reconciler) suspend(ctx context.Context, s *scope) error {
 	if err := r.readState(ctx, s); err != nil {
 		return err
 	}
-	if unsaved { // What was received from plex.tv is stored all the same.
+	if unsaved { // What plex.tv has issued is stored anyway.
 		s.loaded = true
 		if err := r.save(ctx, s); err != nil {
 			return err
@@ -212,7 +211,7 @@ func (r *Reconciler) suspend(ctx context.Context, s *scope) error {
 	return &obstacle{reason: v1alpha1.ReasonSuspended, message: suspendedMessage}
 }
 
-// result records what happened and decides when to come back.
+// result records what happened and decides when to reconcile again.
 func (r *Reconciler) result(ctx context.Context, s *scope) ctrl.Result {
 	for _, n := range s.notices {
 		r.emit(ctx, s.link, n)
@@ -223,7 +222,7 @@ func (r *Reconciler) result(ctx context.Context, s *scope) ctrl.Result {
 		s.requeue(retryInterval)
 		priority = pollPriority
 	case s.state.pinOpen() && s.link.DeletionTimestamp == nil && !s.link.Spec.Suspend:
-		// Whatever failed, and whatever else the link waits for.
+		// Whatever else failed or is awaited.
 		s.requeue(pollCeiling)
 		priority = pollPriority
 	case !r.memory.allSeen():
@@ -237,7 +236,7 @@ func (r *Reconciler) result(ctx context.Context, s *scope) ctrl.Result {
 	return result
 }
 
-// retryUnread decides when to come back for a PlexLink that could not be read.
+// retryUnread decides when to retry a PlexLink that could not be read.
 func (r *Reconciler) retryUnread(name types.NamespacedName) ctrl.Result {
 	result := ctrl.Result{RequeueAfter: retryInterval}
 	if e := r.memory.find(name); e != nil && (e.unsaved || e.state.pinOpen()) {
@@ -247,10 +246,10 @@ func (r *Reconciler) retryUnread(name types.NamespacedName) ctrl.Result {
 	return result
 }
 
-// readLink reads the PlexLink from the cache, or from the API server when the cache is behind our own last write: from
-// an old status the same one would be written again. That a link is gone is confirmed before it is ended from memory, and
-// that it is being deleted where nothing is remembered of it: it may have ended already. It returns nil when there is no
-// such PlexLink.
+// readLink reads the PlexLink from the cache, or from the API server if the cache is behind our own last write: with an old
+// status the same one would be written again. Before a link is ended from memory the API server confirms that it is gone,
+// and, if nothing is remembered about it, that it is being deleted: it may have ended already. It returns nil if there is
+// no such PlexLink.
 func (r *Reconciler) readLink(ctx context.Context, name types.NamespacedName) (*v1alpha1.PlexLink, error) {
 	var link v1alpha1.PlexLink
 	e := r.memory.find(name)
@@ -271,7 +270,7 @@ func (r *Reconciler) readLink(ctx context.Context, name types.NamespacedName) (*
 	case err == nil:
 		return &live, nil
 	case client.IgnoreNotFound(err) != nil && e != nil && !gone && e.uid == link.UID:
-		return &link, nil // The API server is away: an old version is enough to poll a PIN.
+		return &link, nil // The API server is unavailable: an old version is enough to poll a PIN.
 	default:
 		return nil, client.IgnoreNotFound(err)
 	}

@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// repairLimit bounds the back-off of repairs: two writers who disagree must not write all day.
+	// repairLimit is the longest back-off between repairs: two writers that disagree must not write all day.
 	repairLimit = 5 * time.Minute
-	// contestedRepairs is how many repairs in a row make a Secret contested.
+	// contestedRepairs is the number of consecutive repairs after which a Secret is contested.
 	contestedRepairs = 3
 )
 
-// repair reverts what others changed; live is nil when they deleted the Secret. One that is changed again and again is
-// repaired ever more slowly.
+// repair reverts changes by other clients; live is nil if they deleted the Secret. Repeated changes are reverted with
+// increasing delay.
 func (r *Reconciler) repair(ctx context.Context, s *scope, live, desired *corev1.Secret) error {
 	if wait := r.pace.Remaining(s.pace(), pace.RepairSecret, s.now); wait > 0 {
 		s.requeue(wait)
@@ -46,7 +46,7 @@ func (r *Reconciler) repair(ctx context.Context, s *scope, live, desired *corev1
 	return s.contest()
 }
 
-// contest returns the obstacle that another client keeps changing the target Secret; nil: none does.
+// contest returns the obstacle that another client keeps changing the target Secret, or nil.
 func (s *scope) contest() error {
 	if s.memory.contested == nil {
 		return nil
@@ -54,7 +54,7 @@ func (s *scope) contest() error {
 	return s.memory.contested
 }
 
-// editorsOf names the field managers that own what differs from the desired Secret.
+// editorsOf returns the field managers that own what differs from the desired Secret.
 func editorsOf(live, desired *corev1.Secret) string {
 	var editors []string
 	for _, entry := range live.ManagedFields {

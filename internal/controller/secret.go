@@ -24,10 +24,10 @@ import (
 	"plexlink.dev/operator/internal/pace"
 )
 
-// contentHash is the annotation that tells a Secret that was edited from one whose content is to change.
+// contentHash is the annotation that distinguishes a Secret that was edited from one whose content has to change.
 const contentHash = "plexlink.dev/content-hash"
 
-// secretAction is what is to be done with the target Secret.
+// secretAction is what to do with the target Secret.
 type secretAction int
 
 const (
@@ -71,8 +71,8 @@ func actionFor(live, desired *corev1.Secret, link *v1alpha1.PlexLink) secretActi
 	}
 }
 
-// hasAll reports whether the live Secret has everything that is desired; what others have added does not count. What is no
-// longer desired shows in the content hash.
+// hasAll reports whether the live Secret has everything that is desired, ignoring additions of others. The content hash
+// shows what is no longer desired.
 func hasAll(live, desired *corev1.Secret) bool {
 	for k, v := range desired.Data {
 		if got, ok := live.Data[k]; !ok || !bytes.Equal(got, v) {
@@ -126,7 +126,7 @@ func desiredSecret(link *v1alpha1.PlexLink, d state) (*corev1.Secret, error) {
 	return secret, nil
 }
 
-// checkTarget finds a foreign Secret under the name of the target before a person is asked to enter a PIN.
+// checkTarget finds a foreign Secret with the target's name before a person is asked to enter a PIN.
 func (r *Reconciler) checkTarget(ctx context.Context, s *scope) error {
 	if !s.wantsPIN() && s.newLinkRequest() == "" || s.state.pinOpen() || s.state.PendingToken != "" || s.secretExists {
 		return nil
@@ -143,12 +143,12 @@ func (r *Reconciler) checkTarget(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// syncSecret makes the target Secret what it should be, then deletes those that were targets before.
+// syncSecret creates or updates the target Secret, then deletes former targets.
 func (r *Reconciler) syncSecret(ctx context.Context, s *scope) error {
 	if !s.settled() {
 		return serverObstacle(s)
 	}
-	// The state comes first: what the Secret shows must be known after a crash.
+	// The state comes first: it must survive a crash before the Secret shows it.
 	if err := r.save(ctx, s); err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (r *Reconciler) syncSecret(ctx context.Context, s *scope) error {
 	if err != nil {
 		return invalidTemplate(err)
 	}
-	if s.memory.targetName != desired.Name { // What was found out about another Secret says nothing about this one.
+	if s.memory.targetName != desired.Name { // Findings about another Secret do not apply.
 		s.memory.targetName, s.memory.target, s.memory.contested = desired.Name, "", nil
 		r.pace.Succeeded(s.pace(), pace.RepairSecret)
 	}
@@ -183,7 +183,7 @@ func (r *Reconciler) syncSecret(ctx context.Context, s *scope) error {
 	return r.deleteFormer(ctx, s)
 }
 
-// harmless marks an obstacle that says nothing against the Secret as apps see it.
+// harmless marks an obstacle that does not affect the Secret as apps see it.
 func (r *Reconciler) harmless(s *scope, err error) error {
 	if o, ok := errors.AsType[*obstacle](err); ok {
 		o.harmless = s.secretExists
@@ -191,12 +191,12 @@ func (r *Reconciler) harmless(s *scope, err error) error {
 	return err
 }
 
-// act does what is to be done with the target Secret.
+// act carries out an action on the target Secret.
 func (r *Reconciler) act(ctx context.Context, s *scope, action secretAction, live, desired *corev1.Secret) error {
 	switch action {
 	case keepSecret:
 		if wait := r.pace.Remaining(s.pace(), pace.RepairSecret, s.now); wait > 0 {
-			s.requeue(wait) // Whether it stays so decides what the next repair means.
+			s.requeue(wait) // How long it stays so decides whether the next repair is a contest.
 			return s.contest()
 		}
 		r.pace.Succeeded(s.pace(), pace.RepairSecret)
@@ -214,7 +214,7 @@ func (r *Reconciler) act(ctx context.Context, s *scope, action secretAction, liv
 		}
 		return r.repair(ctx, s, live, desired)
 	case recreateSecret:
-		// One request after the other: if the operator dies in between, the next pass creates it.
+		// If the operator dies in between, the next reconciliation creates it.
 		err := r.Client.Delete(ctx, live, client.Preconditions{UID: &live.UID})
 		if client.IgnoreNotFound(err) != nil {
 			return r.secretTrouble(ctx, s, pace.WriteSecret, "delete Secret "+live.Name, err)
@@ -230,7 +230,7 @@ func (r *Reconciler) act(ctx context.Context, s *scope, action secretAction, liv
 	}
 }
 
-// create writes the target Secret for the first time, so that no Secret of others is ever overwritten.
+// create creates the target Secret, so that no Secret of others is ever overwritten.
 func (r *Reconciler) create(ctx context.Context, s *scope, desired *corev1.Secret) error {
 	if err := r.Client.Create(ctx, desired, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
 		return r.secretTrouble(ctx, s, pace.WriteSecret, "create Secret "+desired.Name, err)
@@ -240,8 +240,8 @@ func (r *Reconciler) create(ctx context.Context, s *scope, desired *corev1.Secre
 	return nil
 }
 
-// readTarget reads the target Secret from the API server: the cache has only Secrets with our label, so it cannot tell
-// whether the name is taken. It returns nil when there is none.
+// readTarget reads the target Secret from the API server: the cache holds only Secrets with our label, so a name that is
+// missing there may still be taken. It returns nil if there is none.
 func (r *Reconciler) readTarget(ctx context.Context, s *scope) (*corev1.Secret, error) {
 	var secret corev1.Secret
 	err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: s.name.Namespace, Name: targetName(s.link)}, &secret)
@@ -251,8 +251,8 @@ func (r *Reconciler) readTarget(ctx context.Context, s *scope) (*corev1.Secret, 
 	return &secret, err
 }
 
-// apply writes our fields to the Secret that was read, and to no other: the uid makes the API server refuse one that was
-// created meanwhile under the same name.
+// apply writes our fields to the Secret that was read and to no other: because of the uid the API server refuses one that
+// was created under the same name in the meantime.
 func (r *Reconciler) apply(ctx context.Context, live, desired *corev1.Secret) error {
 	// Fields that were set by Create belong to another entry of managedFields than those that Apply sets. Without the
 	// change, a key that the template no longer has would stay.
@@ -278,7 +278,7 @@ func (r *Reconciler) apply(ctx context.Context, live, desired *corev1.Secret) er
 	return r.Client.Apply(ctx, config, client.FieldOwner(v1alpha1.ManagedBy), client.ForceOwnership)
 }
 
-// deleteFormer deletes the Secrets that spec.secret.name named before, now that the new one exists.
+// deleteFormer deletes the Secrets that spec.secret.name named before, once the new one exists.
 func (r *Reconciler) deleteFormer(ctx context.Context, s *scope) error {
 	secrets, err := r.cachedSecrets(ctx, s.link)
 	if err != nil {

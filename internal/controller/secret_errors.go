@@ -14,8 +14,8 @@ import (
 	"plexlink.dev/operator/internal/pace"
 )
 
-// secretTrouble decides what a failed request for a Secret means. A refusal is shown at once, any other error when it
-// repeats: then the person who reads the status may be the one to mend it.
+// secretTrouble decides what a failed request for a Secret means. A refusal is reported at once, any other error when it
+// repeats: then the reader of the status may be able to fix it.
 func (r *Reconciler) secretTrouble(ctx context.Context, s *scope, task pace.Task, doing string, err error) error {
 	if isTerminating(err) {
 		return err
@@ -43,7 +43,7 @@ func (r *Reconciler) secretTrouble(ctx context.Context, s *scope, task pace.Task
 	}
 }
 
-// isRefusal reports whether the API server, an admission check or a quota refuses a Secret, which only a person can change.
+// isRefusal reports whether the API server, an admission check or a quota refuses a Secret, which only a person can fix.
 func isRefusal(err error) bool {
 	if apierrors.IsForbidden(err) {
 		return !isTerminating(err)
@@ -51,8 +51,8 @@ func isRefusal(err error) bool {
 	return apierrors.IsInvalid(err) && !isRace(err) || apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsBadRequest(err)
 }
 
-// isRace reports whether another client was faster: reading anew decides. Apply with the uid of a Secret that is gone
-// answers 422 like an invalid field, so the cause's field tells them apart.
+// isRace reports whether another client was faster, so that the Secret has to be read again. Apply with the uid of a Secret
+// that is gone returns 422 like an invalid field, so the cause's field tells them apart.
 func isRace(err error) bool {
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
 		return true
@@ -69,16 +69,16 @@ func isRace(err error) bool {
 	return false
 }
 
-// isTerminating reports whether the API server refuses because the namespace is being deleted.
+// isTerminating reports whether the API server refuses a request because the namespace is being deleted.
 func isTerminating(err error) bool {
 	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
-// maxAPIMessage keeps what an admission check says, which comes after the names of policies of up to 253 characters.
+// maxAPIMessage leaves room for an admission check's own message, which follows policy names of up to 253 characters.
 const maxAPIMessage = 700
 
-// apiMessage returns what the API server said, or that it was not reached: the error of a request that got no answer
-// changes from one attempt to the next.
+// apiMessage returns the API server's message, or a constant text if it was not reached: the error of such a request
+// differs from one attempt to the next.
 func apiMessage(err error) string {
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
 		return truncate(printable(status.Status().Message), maxAPIMessage)

@@ -21,15 +21,15 @@ import (
 )
 
 const (
-	// defaultRefreshInterval is that of a link that sets none.
+	// defaultRefreshInterval applies to links that set none.
 	defaultRefreshInterval = time.Hour
-	// serverRetryLimit bounds the back-off of a link without a proven address: a server takes minutes to start.
+	// serverRetryLimit is the longest back-off of a link without a proven address: a server takes minutes to start.
 	serverRetryLimit = 5 * time.Minute
 )
 
-// resolveServer chooses the server and proves an address of it: for a new token, for a changed spec.server, when a refresh
-// is due, when a person asks for one, and when the address in use has gone or come back. The request for the account's
-// servers proves the token too.
+// resolveServer selects the server and proves an address of it: for a new token, for a changed spec.server, when a refresh
+// is due or requested, and when the address in use stopped or resumed answering. The request for the account's servers
+// proves the token too.
 func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 	if s.wrongAccount() {
 		return nil
@@ -38,7 +38,7 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 	requested := requestOf(s.link, v1alpha1.RefreshRequestedAtAnnotation)
 	isRequested := requested != "" && requested != s.state.RefreshRequest
 	up, changes := r.watchAddress(ctx, s)
-	if up && s.state.Problem == (serverProblem{}) { // It came back before that mattered, or was proven meanwhile.
+	if up && s.state.Problem == (serverProblem{}) { // It came back before that mattered, or has been proven since.
 		s.memory.changes = changes
 	}
 	if settled && !isRequested && changes == s.memory.changes {
@@ -48,7 +48,7 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 		}
 	}
 	wish := fmt.Sprint(spec, requested, changes)
-	if s.memory.resolving != wish { // The back-off of one wish does not delay another.
+	if s.memory.resolving != wish { // The back-off for one request does not delay another.
 		r.pace.Succeeded(s.pace(), pace.ResolveServer)
 	}
 	s.memory.resolving = wish
@@ -82,7 +82,7 @@ func (r *Reconciler) resolveServer(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// untilCheck returns how long the next check of a settled link has to wait; 0: a failed one is to be repeated.
+// untilCheck returns the time until the next check of a settled link; 0 if a failed check has to be repeated.
 func untilCheck(s *scope) time.Duration {
 	if s.state.Problem == (serverProblem{}) {
 		return untilRefresh(s.link, s.state.LastRefresh, s.now)
@@ -90,23 +90,23 @@ func untilCheck(s *scope) time.Duration {
 	return s.state.untilConfirmed(s.now)
 }
 
-// serverFailed notes why a check failed, and when the next one follows.
+// serverFailed records why a check failed, and schedules the next one.
 func (r *Reconciler) serverFailed(ctx context.Context, s *scope, err error, spec string) {
 	log.FromContext(ctx).Info("Could not verify an address of a server; retrying", "error", err.Error())
 	p := describeServerError(err, s)
 	p.Spec, p.Message = spec, truncate(p.Message, maxMessage)
 	limit := serverRetryLimit
-	if s.settled() { // A link that works asks plex.tv no more often than it would anyway.
+	if s.settled() { // A working link asks plex.tv no more often than usual.
 		limit = refreshInterval(s.link)
 	}
 	s.state = s.state.serverFailed(p, s.now)
 	s.requeue(max(r.pace.Failed(s.pace(), pace.ResolveServer, limit, s.now), s.state.untilConfirmed(s.now)))
 }
 
-// resolve asks plex.tv for the account's servers, chooses one, and takes the best-ranked address that verifies. up is false
-// while the address in use has not answered for a while.
+// resolve lists the account's servers, selects one, and uses the best-ranked address that can be verified. up is false if
+// the address in use has not answered for a while.
 func (r *Reconciler) resolve(ctx context.Context, s *scope, spec string, up bool) error {
-	// Before the servers, so that a budget that ends between the two repeats neither.
+	// Before the servers, so that running out of budget between the two repeats neither.
 	if err := r.readAccount(ctx, s); err != nil {
 		return err
 	}
@@ -151,8 +151,8 @@ func (r *Reconciler) resolve(ctx context.Context, s *scope, spec string, up bool
 	return nil
 }
 
-// readAccount asks whose account it is, once. A failure waits for the next refresh, unless the answer is needed before the
-// Secret can be written.
+// readAccount requests the account once. A failure is retried at the next refresh, or sooner if the Secret cannot be written
+// without it.
 func (r *Reconciler) readAccount(ctx context.Context, s *scope) error {
 	if s.state.Account != (plex.Account{}) {
 		return nil
@@ -181,7 +181,7 @@ func (r *Reconciler) readAccount(ctx context.Context, s *scope) error {
 // goneError means that the server in use is not among the account's servers.
 type goneError struct {
 	server     string
-	unreadable int // records of the list that may be this server
+	unreadable int // unreadable records of the list that may be this server
 }
 
 // Error names the server.
@@ -189,9 +189,9 @@ func (e *goneError) Error() string {
 	return fmt.Sprintf("%s is no longer among the servers of the account", clip(e.server))
 }
 
-// chooseServer keeps the server in use while nothing in the spec has changed and the account still has it: a second
-// server, or a new name, is no reason to break a link that works. Only when it was gone before, and no record that
-// could not be read may be this server, another one is chosen.
+// chooseServer keeps the server in use while the spec is unchanged and the account still has it: a second server, or a new
+// name, is no reason to break a working link. Another server is selected only if this one was gone before, and no unreadable
+// record may be this server.
 func chooseServer(list plex.Resources, spec v1alpha1.ServerSpec, current server, wasGone bool) (plex.Server, error) {
 	if current != (server{}) {
 		kept := slices.IndexFunc(list.Servers, func(s plex.Server) bool { return s.MachineIdentifier == current.MachineIdentifier })
@@ -211,8 +211,8 @@ func chooseServer(list plex.Resources, spec v1alpha1.ServerSpec, current server,
 	return plex.SelectServer(list.Servers, plex.Selector{Name: spec.Name, MachineIdentifier: spec.MachineIdentifier})
 }
 
-// findReplacement returns the only other server of the name that spec.server asks for and that is proven: the one in use
-// was installed anew.
+// findReplacement returns the only other server with the name in spec.server that can be verified: the one in use was
+// reinstalled.
 func (r *Reconciler) findReplacement(ctx context.Context, s *scope, servers []plex.Server, dead plex.Server) (plex.Server, server, bool) {
 	var other plex.Server
 	var found server
@@ -233,22 +233,22 @@ func (r *Reconciler) findReplacement(ctx context.Context, s *scope, servers []pl
 	return other, found, found != (server{})
 }
 
-// serverSpecKey identifies what spec.server asks for.
+// serverSpecKey identifies a spec.server.
 func serverSpecKey(spec v1alpha1.ServerSpec) string {
 	text, err := json.Marshal(spec)
 	if err != nil {
-		panic(err) // Strings and lists of them always encode.
+		panic(err) // Strings and lists of strings always encode.
 	}
 	return shortHash(text)
 }
 
-// shortHash identifies a text. Its 64 bits tell of a change, but do not withstand forgery.
+// shortHash identifies a text. Its 64 bits detect a change, but not a forgery.
 func shortHash(text []byte) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }
 
-// refreshInterval of a link, at least a minute.
+// refreshInterval returns that of a link, at least a minute.
 func refreshInterval(link *v1alpha1.PlexLink) time.Duration {
 	if link.Spec.RefreshInterval == nil {
 		return defaultRefreshInterval
@@ -256,9 +256,9 @@ func refreshInterval(link *v1alpha1.PlexLink) time.Duration {
 	return max(link.Spec.RefreshInterval.Duration, time.Minute)
 }
 
-// untilRefresh returns how long the next refresh has to wait. It spreads refreshes by 10 percent either way: the spread is
-// made of the link and the time of the last refresh, so it is the same after a restart and differs between links and from
-// one refresh to the next. A last refresh in the future is none.
+// untilRefresh returns the time until the next refresh. Refreshes are spread by 10 percent either way, derived from the link
+// and the time of its last refresh: the same after a restart, different between links and from one refresh to the next. A
+// last refresh in the future is ignored.
 func untilRefresh(link *v1alpha1.PlexLink, last, now time.Time) time.Duration {
 	if last = sane(last, now); last.IsZero() {
 		return 0

@@ -11,7 +11,7 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// describeServerError tells what kept a server from being resolved, and what to do.
+// describeServerError says why no server could be resolved, and what to do.
 func describeServerError(err error, s *scope) serverProblem {
 	if gone, ok := errors.AsType[*goneError](err); ok {
 		return serverProblem{Reason: v1alpha1.ReasonServerNotFound, Definite: gone.unreadable == 0, Message: fmt.Sprintf(
@@ -47,7 +47,7 @@ func describeServerError(err error, s *scope) serverProblem {
 	return serverProblem{Reason: v1alpha1.ReasonPlexUnavailable, Message: plexProblem(err)}
 }
 
-// unreadableHint tells that the list of servers was not read wholly.
+// unreadableHint says that parts of the list of servers could not be read.
 func unreadableHint(unreadable int) string {
 	if unreadable == 0 {
 		return ""
@@ -55,7 +55,7 @@ func unreadableHint(unreadable int) string {
 	return fmt.Sprintf(", as far as plex.tv's list could be read (%d records could not)", unreadable)
 }
 
-// otherAccountHint names the account that entered the PIN: the wrong one may be why a server is not found.
+// otherAccountHint names the account that entered the PIN: if it is the wrong one, its servers are, too.
 func otherAccountHint(s *scope) string {
 	if s.state.Account == (plex.Account{}) || s.link.Spec.Account.IsLimited() {
 		return ""
@@ -63,7 +63,7 @@ func otherAccountHint(s *scope) string {
 	return fmt.Sprintf("; %s entered the PIN: to link another account, run: %s", accountName(s.state.Account), relinkCommand(s.link))
 }
 
-// omittedHint tells how many advertised addresses the spec keeps from being tried.
+// omittedHint says how many advertised addresses the spec excludes.
 func omittedHint(omitted plex.Omitted, spec v1alpha1.ServerSpec) string {
 	hint := ""
 	if n := omitted.ByLocation; n > 0 {
@@ -87,8 +87,8 @@ func joined[T ~string](list []T) string {
 	return strings.Join(texts, ", ")
 }
 
-// describe tells for each address what came of it, and no more than that: with status codes or time-outs it would be a
-// port scanner for everyone who may create a PlexLink.
+// describe gives the verdict for each address and no more: with status codes or time-outs it would be a port scanner for
+// everyone who may create a PlexLink.
 func (e *unprovenError) describe(spec v1alpha1.ServerSpec) (reason, message string) {
 	name := clip(e.server.Name)
 	hint := omittedHint(e.omitted, spec)
@@ -109,7 +109,7 @@ func (e *unprovenError) describe(spec v1alpha1.ServerSpec) (reason, message stri
 	}
 	const shown = 5
 	outcomes := slices.Clone(e.outcomes)
-	if len(outcomes) > shown { // What tells most comes first, so that it is not among those that are only counted.
+	if len(outcomes) > shown { // The most informative come first; the rest are only counted.
 		telling := []plex.Verdict{plex.TokenRefused, plex.NotThisServer, plex.Unreachable}
 		slices.SortStableFunc(outcomes, func(a, b plex.Outcome) int {
 			return slices.Index(telling, a.Verdict) - slices.Index(telling, b.Verdict)
@@ -143,7 +143,7 @@ func (e *unprovenError) describe(spec v1alpha1.ServerSpec) (reason, message stri
 	return reason, what + ": " + strings.Join(parts, "; ") + hint
 }
 
-// sharedHint tells why the local addresses of a shared server are of no use.
+// sharedHint says why the local addresses of a shared server cannot be used.
 func sharedHint(locations []v1alpha1.Location) string {
 	if !slices.Contains(locations, v1alpha1.LocationLocal) {
 		return ""

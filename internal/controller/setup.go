@@ -33,8 +33,8 @@ import (
 // uidIndex finds the cached Secrets of a link by the value of UIDLabel.
 const uidIndex = "link-uid"
 
-// SetupWithManager registers the reconciler. It watches PlexLinks, and of Secrets only the metadata of those with our
-// label, so that a cluster full of other Secrets costs nothing and no token is in the cache.
+// SetupWithManager registers the reconciler. It watches PlexLinks, and the metadata of Secrets with our label: other Secrets
+// cost no memory, and no token is in the cache.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.turns, r.ended = make(chan event.GenericEvent, 1024), make(chan struct{})
 	r.metrics, r.memory, r.slow, r.started = newMetrics(), newMemory(), newSlots(r.Workers), r.Clock.Now()
@@ -72,15 +72,15 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// wake reconciles a link whose turn for a PIN has come, or whose server has gone or come back.
+// wake reconciles a link whose turn for a PIN has come, or whose server stopped or resumed answering.
 func (r *Reconciler) wake(l pace.Link) {
 	select {
 	case r.turns <- event.GenericEvent{Object: &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Namespace: l.Namespace, Name: l.Name}}}:
-	case <-r.ended: // Nothing takes it any longer.
+	case <-r.ended: // The channel is no longer read.
 	}
 }
 
-// releases notes the links that `manager --uninstall` has released, also in the last version of one that is gone.
+// releases records the links that `manager --uninstall` released, from the last version of those that are gone, too.
 func (r *Reconciler) releases() handler.Funcs {
 	note := func(object client.Object) {
 		if link, ok := object.(*v1alpha1.PlexLink); ok && link.Annotations[v1alpha1.ReleasedAtAnnotation] != "" {
@@ -94,7 +94,7 @@ func (r *Reconciler) releases() handler.Funcs {
 	}
 }
 
-// finalizerLost passes updates that removed our finalizer: it is put back.
+// finalizerLost selects updates that removed our finalizer, so that it is put back.
 func finalizerLost() predicate.Funcs {
 	has := func(object client.Object) bool {
 		return slices.Contains(object.GetFinalizers(), v1alpha1.Finalizer)
@@ -106,7 +106,7 @@ func finalizerLost() predicate.Funcs {
 	}
 }
 
-// linkOfSecret finds the PlexLink of a cached Secret.
+// linkOfSecret returns a request for the PlexLink of a cached Secret.
 func linkOfSecret(_ context.Context, secret client.Object) []reconcile.Request {
 	name := ownerOfCached(secret).Name
 	if name == "" {
@@ -118,7 +118,7 @@ func linkOfSecret(_ context.Context, secret client.Object) []reconcile.Request {
 // uidOf returns the UID of the link that a cached Secret belongs to.
 func uidOf(secret client.Object) []string { return []string{string(ownerOfCached(secret).UID)} }
 
-// ownerOfCached returns the link that stripSecret has noted.
+// ownerOfCached returns the owner reference that stripSecret has set.
 func ownerOfCached(secret client.Object) metav1.OwnerReference {
 	if owners := secret.GetOwnerReferences(); len(owners) > 0 {
 		return owners[0]
@@ -126,14 +126,14 @@ func ownerOfCached(secret client.Object) metav1.OwnerReference {
 	return metav1.OwnerReference{}
 }
 
-// secretMetadata is a Secret of which only the metadata is read.
+// secretMetadata returns a Secret of which only the metadata is read.
 func secretMetadata() *metav1.PartialObjectMetadata {
 	secret := &metav1.PartialObjectMetadata{}
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	return secret
 }
 
-// startMemory notes the links that exist when the process begins to work.
+// startMemory records the links that exist when the process starts to work.
 func (r *Reconciler) startMemory(ctx context.Context) error {
 	r.memory.starting.Lock()
 	defer r.memory.starting.Unlock()
@@ -148,8 +148,8 @@ func (r *Reconciler) startMemory(ctx context.Context) error {
 	return nil
 }
 
-// CacheOptions returns what the manager's cache holds: PlexLinks, and what the operator reads of the metadata of Secrets
-// with our label. Without namespaces it covers all of them.
+// CacheOptions returns the options of the manager's cache: it holds PlexLinks, and the metadata that the operator reads of
+// Secrets with our label. Without namespaces it covers all of them.
 func CacheOptions(namespaces []string) cache.Options {
 	options := cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
@@ -166,7 +166,7 @@ func CacheOptions(namespaces []string) cache.Options {
 	return options
 }
 
-// stripLink drops what the operator never reads of a cached PlexLink, and shares what thousands of them have in common.
+// stripLink removes what the operator never reads of a cached PlexLink, and deduplicates texts that thousands share.
 func stripLink(object any) (any, error) {
 	link, ok := object.(*v1alpha1.PlexLink)
 	if !ok {
@@ -183,12 +183,12 @@ func stripLink(object any) (any, error) {
 	return link, nil
 }
 
-// shared returns the one copy of a text that is kept while anything uses it.
+// shared returns the one copy of a text, which is kept while it is in use.
 func shared(text string) string { return unique.Make(text).Value() }
 
-// stripSecret keeps what the operator reads of a cached Secret. Other Secrets may carry our label too, with annotations of
-// up to 256 KiB. The link is found by label, not by owner, so that an owner reference that was removed is put back; it is
-// kept as one all the same, because a map of labels takes four times the memory. Informers strip what they list twice.
+// stripSecret keeps what the operator reads of a cached Secret. Foreign Secrets may have our label too, with annotations of
+// up to 256 KiB. The link is found by label, so that a removed owner reference is put back; it is kept as an owner
+// reference anyway, because a map of labels takes four times the memory. Informers call this twice for listed objects.
 func stripSecret(object any) (any, error) {
 	secret, ok := object.(*metav1.PartialObjectMetadata)
 	if !ok || len(secret.Labels) == 0 {

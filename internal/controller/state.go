@@ -7,11 +7,11 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// maxUnentered is how many PINs in a row are minted for a link whose PINs are not entered: two hours, at 15 minutes each.
+// maxUnentered is how many PINs in a row are minted while none is entered: two hours, at 15 minutes each.
 const maxUnentered = 8
 
-// state is what a link is: everything that decides what the operator does next, and nothing else does. It is stored in
-// the device Secret before what follows from it is shown or done. Only the transitions below change it.
+// state is everything known about a link that decides what the operator does next. It is stored in the device Secret before
+// it is shown or acted on. Only the transitions below change it.
 //
 //	                   pinGone
 //	             ┌───────────────┐
@@ -35,72 +35,71 @@ type state struct {
 	ServerToken plex.Sensitive `json:"-"`
 	// PINID belongs to PIN.
 	PINID plex.Sensitive `json:"-"`
-	// PendingToken was received while spec.account was set; whose it is is not known yet.
+	// PendingToken was received while spec.account was set, and its account is not known yet.
 	PendingToken plex.Sensitive `json:"-"`
-	// StrayToken is to be signed out: of an account that spec.account does not ask for, or replaced by a newer one.
+	// StrayToken has to be signed out: its account does not match spec.account, or a newer token replaced it.
 	StrayToken plex.Sensitive `json:"-"`
 
-	// StrayOf is the account of a replaced token. Once the account of Token is known to be the same, nothing is to be
-	// signed out: the newer token has invalidated the older one.
+	// StrayOf is the account of a replaced token. If the account of Token turns out to be the same, nothing has to be signed
+	// out: the newer token has invalidated the older one.
 	StrayOf plex.Account `json:"strayOf,omitzero"`
 	// PIN that is open.
 	PIN openPIN `json:"pin,omitzero"`
-	// Unentered counts the PINs in a row that did not lead to a token, the open one included.
+	// Unentered counts the consecutive PINs that did not lead to a token, including the open one.
 	Unentered int `json:"unentered,omitempty"`
-	// WaitingSince orders the links that wait for a PIN; zero: since their creation.
+	// WaitingSince orders the links that wait for a PIN; zero stands for their creation.
 	WaitingSince time.Time `json:"waitingSince,omitzero"`
-	// LinkRequest and RefreshRequest are the values of the annotations that were acted on last.
+	// LinkRequest and RefreshRequest are the values of the annotations that were handled last.
 	LinkRequest    string `json:"linkRequest,omitempty"`
 	RefreshRequest string `json:"refreshRequest,omitempty"`
-	// Relink means that a new PIN is asked for although the token works.
+	// Relink means that a new PIN was requested although the token works.
 	Relink bool `json:"relink,omitempty"`
-	// Revoked means that plex.tv has called the token invalid.
+	// Revoked means that plex.tv rejected the token.
 	Revoked bool `json:"revoked,omitempty"`
 	// Adopted means that the token was taken over from an earlier link, and its account is not known yet.
 	Adopted bool `json:"adopted,omitempty"`
-	// Stranger is the account that entered the last PIN and is not the one that spec.account asks for.
+	// Stranger is the account that entered the last PIN and does not match spec.account.
 	Stranger string `json:"stranger,omitempty"`
-	// Import identifies the Secret that was tried to import from, and ImportProblem tells why its token was refused.
+	// Import identifies the Secret of the last import, and ImportProblem says why its token was refused.
 	Import        string `json:"import,omitempty"`
 	ImportProblem string `json:"importProblem,omitempty"`
-	// Account that Token belongs to; zero: not known yet.
+	// Account that Token belongs to; zero if not known yet.
 	Account plex.Account `json:"account,omitzero"`
 	// Server with the address that is in the Secret.
 	Server server `json:"server,omitzero"`
 	// Unproven means that the token is newer than the proof of Server.
 	Unproven bool `json:"unproven,omitempty"`
-	// Problem is what the last check of the server found wrong; zero: nothing.
+	// Problem is what the last check of the server found; zero if nothing.
 	Problem serverProblem `json:"problem,omitzero"`
-	// FailingSince is when the first check failed after the last that succeeded.
+	// FailingSince is when the first check after the last success failed.
 	FailingSince time.Time `json:"failingSince,omitzero"`
 	// Doubted is when the address in use was first found not to answer while a worse one did.
 	Doubted time.Time `json:"doubted,omitzero"`
-	// RefusedSince is since when plex.tv has refused the token without calling it invalid.
+	// RefusedSince is when plex.tv began to refuse the token without calling it invalid.
 	RefusedSince time.Time `json:"refusedSince,omitzero"`
 	// Servers that the account can use, sorted.
 	Servers []serverChoice `json:"servers,omitempty"`
-	// LastRefresh is when token and address were last found to work; LastPing is when the token was last prolonged.
+	// LastRefresh is when token and address were last proven; LastPing is when the token was last pinged with.
 	LastRefresh time.Time `json:"lastRefresh,omitzero"`
 	LastPing    time.Time `json:"lastPing,omitzero"`
 }
 
-// openPIN is what a person needs to enter a PIN. Its id is secret and not part of it.
+// openPIN is what a person needs to enter a PIN. The PIN's id is secret and not part of it.
 type openPIN struct {
 	Code           string    `json:"code"`
 	QRURL          string    `json:"qrURL,omitempty"`
 	ExpirationTime time.Time `json:"expirationTime"`
-	// Refused is why plex.tv did not accept it from the link of spec.account.linkRef, so that a person has to enter it.
+	// Refused is why plex.tv did not accept it with the leader's token, so that a person has to enter it.
 	Refused string `json:"refused,omitempty"`
 }
 
-// newState returns the state of a link that has nothing but an identity. A request for a new PIN that is set already is
-// met by the first one.
+// newState returns the state of a link that has only an identity. The first PIN also answers a request that is already set.
 func newState(identifier plex.Sensitive, linkRequest string) state {
 	return state{ClientIdentifier: identifier, LinkRequest: linkRequest}
 }
 
-// adopted returns what a new link takes over from the state of an earlier one: a token, to be proven anew. Without a token
-// it takes nothing: anyone who planted an open PIN, or an identifier, could collect the token of the person who enters it.
+// adopted returns what a new link takes over from the state of an earlier one: a token, to be proven again. Without a token
+// it takes nothing: anyone who plants an open PIN, or an identifier, could collect the token of the person who enters it.
 func (s state) adopted(fresh state) state {
 	if s.Token == "" || s.Revoked {
 		return fresh
@@ -120,13 +119,13 @@ func (s state) hasToken() bool { return s.Token != "" || s.PendingToken != "" ||
 // pinOpen reports whether a PIN is open.
 func (s state) pinOpen() bool { return s.PINID != "" }
 
-// settled reports whether token and address are proven for the given spec.server.
+// settled reports whether the token and an address are proven for the given spec.server.
 func (s state) settled(spec string) bool {
 	return s.authorized() && !s.Unproven && s.Server != (server{}) && s.Server.Spec == spec &&
 		(s.Problem == (serverProblem{}) || s.Problem.Spec == spec)
 }
 
-// linkRequested notes that a person has asked for a new PIN. One that is open already will do.
+// linkRequested records a request for a new PIN. A PIN that is already open answers it.
 func (s state) linkRequested(value string, now time.Time) state {
 	s.LinkRequest = value
 	s.Unentered = 0
@@ -138,13 +137,13 @@ func (s state) linkRequested(value string, now time.Time) state {
 	return s
 }
 
-// relinkDropped notes that all PINs expired while the token still works: it is not asked for any longer.
+// relinkDropped ends the request for a new PIN, because all PINs expired while the token still works.
 func (s state) relinkDropped() state {
 	s.Relink = false
 	return s
 }
 
-// pinMinted notes a new PIN. It must be stored before the PIN is shown.
+// pinMinted records a new PIN. It must be stored before the PIN is shown.
 func (s state) pinMinted(pin plex.PIN, now time.Time) state {
 	s.PINID = pin.ID
 	s.PIN = openPIN{Code: pin.Code, QRURL: pin.QRURL, ExpirationTime: now.Add(pin.ExpiresIn).Truncate(time.Second).UTC()}
@@ -152,21 +151,21 @@ func (s state) pinMinted(pin plex.PIN, now time.Time) state {
 	return s
 }
 
-// claimRefused notes why plex.tv does not let the operator enter the PIN. It must be stored before the PIN is shown.
+// claimRefused records why plex.tv does not let the operator enter the PIN. It must be stored before the PIN is shown.
 func (s state) claimRefused(why string) state {
 	s.PIN.Refused = why
 	return s
 }
 
-// pinGone notes that the PIN expired.
+// pinGone records that the PIN expired.
 func (s state) pinGone(now time.Time) state {
 	s.PIN, s.PINID = openPIN{}, ""
 	s.WaitingSince = now
 	return s
 }
 
-// tokenReceived notes the token of an entered PIN. It must be stored before anything else is done: the PIN shows it for
-// ten seconds only.
+// tokenReceived records the token of an entered PIN. It must be stored before anything else: plex.tv returns it for ten
+// seconds only.
 func (s state) tokenReceived(token plex.Sensitive, now time.Time) state {
 	if s.authorized() && s.Token != token {
 		s.StrayToken, s.StrayOf = s.Token, s.Account
@@ -183,19 +182,19 @@ func (s state) tokenReceived(token plex.Sensitive, now time.Time) state {
 	return s
 }
 
-// tokenPending notes the token of an entered PIN while it is not known whether its account may enter it.
+// tokenPending records the token of an entered PIN whose account has to be checked against spec.account.
 func (s state) tokenPending(token plex.Sensitive) state {
 	s.PIN, s.PINID = openPIN{}, ""
 	s.PendingToken = token
 	return s
 }
 
-// accountAccepted makes the pending token that of the link.
+// accountAccepted turns the pending token into the link's token.
 func (s state) accountAccepted(account plex.Account, now time.Time) state {
 	return s.tokenReceived(s.PendingToken, now).accountKnown(account)
 }
 
-// strangerEntered notes that the pending token belongs to an account that spec.account does not ask for.
+// strangerEntered records that the account of the pending token does not match spec.account.
 func (s state) strangerEntered(account plex.Account, now time.Time) state {
 	s.StrayToken, s.StrayOf, s.PendingToken = s.PendingToken, plex.Account{}, ""
 	s.Stranger = account.Username
@@ -206,14 +205,14 @@ func (s state) strangerEntered(account plex.Account, now time.Time) state {
 	return s
 }
 
-// pendingInvalid notes that plex.tv calls the pending token invalid.
+// pendingInvalid records that plex.tv rejected the pending token.
 func (s state) pendingInvalid(now time.Time) state {
 	s.PendingToken = ""
 	s.WaitingSince = now
 	return s
 }
 
-// strayGone notes that the stray token is signed out, or given up.
+// strayGone records that the stray token is signed out or given up.
 func (s state) strayGone() state {
 	s.StrayToken, s.StrayOf = "", plex.Account{}
 	return s
@@ -226,13 +225,13 @@ func (s state) imported(identifier, token plex.Sensitive, account plex.Account, 
 	return s
 }
 
-// importRefused notes that the token of spec.device.importSecretRef cannot be used. A PIN is offered.
+// importRefused records that the token of spec.device.importSecretRef cannot be used, so a PIN is needed.
 func (s state) importRefused(secret, problem string) state {
 	s.Import, s.ImportProblem = secret, problem
 	return s
 }
 
-// accountKnown notes whose token it is.
+// accountKnown records the account of the token.
 func (s state) accountKnown(account plex.Account) state {
 	s.Account, s.Adopted = account, false
 	if s.StrayOf != (plex.Account{}) && s.StrayOf == account {
@@ -241,7 +240,7 @@ func (s state) accountKnown(account plex.Account) state {
 	return s
 }
 
-// tokenRevoked notes that plex.tv has called the token invalid. Server and Secret stay until there is a new token.
+// tokenRevoked records that plex.tv rejected the token. Server and Secret stay until there is a new token.
 func (s state) tokenRevoked(now time.Time) state {
 	s.Revoked, s.Relink = true, false
 	s.Unentered, s.RefusedSince = 0, time.Time{}
@@ -249,19 +248,19 @@ func (s state) tokenRevoked(now time.Time) state {
 	return s
 }
 
-// pinged notes that the token was prolonged.
+// pinged records a successful ping.
 func (s state) pinged(now time.Time) state {
 	s.LastPing, s.RefusedSince = now, time.Time{}
 	return s
 }
 
-// refreshHandled notes that the check that a person asked for has been made.
+// refreshHandled records that a requested check has been made.
 func (s state) refreshHandled(value string) state {
 	s.RefreshRequest = value
 	return s
 }
 
-// signedOut notes that the tokens are invalid at plex.tv.
+// signedOut records that the tokens are invalid at plex.tv.
 func (s state) signedOut() state {
 	s.Token, s.PendingToken, s.StrayToken, s.ServerToken = "", "", "", ""
 	s.PIN, s.PINID = openPIN{}, ""
@@ -270,7 +269,7 @@ func (s state) signedOut() state {
 	return s
 }
 
-// provenAt is when the token was last found to work.
+// provenAt returns when the token was last proven.
 func (s state) provenAt() time.Time {
 	if s.LastRefresh.After(s.LastPing) {
 		return s.LastRefresh
@@ -278,7 +277,7 @@ func (s state) provenAt() time.Time {
 	return s.LastPing
 }
 
-// check returns an error when the state breaks a rule that every transition keeps. It shows no value.
+// check returns an error if the state breaks an invariant of the transitions. The error contains no value.
 func (s state) check() error {
 	for _, rule := range []struct {
 		holds bool
@@ -287,12 +286,12 @@ func (s state) check() error {
 		{s.ClientIdentifier != "", "it has no client identifier"},
 		{(s.PINID == "") == (s.PIN == openPIN{}), "it has half a PIN"},
 		{!s.pinOpen() || s.Unentered > 0, "an open PIN is not counted"},
-		{!s.pinOpen() || s.PendingToken == "", "it has an open PIN beside a token that is pending"},
-		{!s.pinOpen() || s.StrayToken == "", "it has an open PIN beside a token that is to be signed out"},
-		{s.Token != "" || !s.Revoked && !s.Relink && !s.Unproven && !s.Adopted, "it describes a token that it does not have"},
+		{!s.pinOpen() || s.PendingToken == "", "it has an open PIN besides a pending token"},
+		{!s.pinOpen() || s.StrayToken == "", "it has an open PIN besides a token to sign out"},
+		{s.Token != "" || !s.Revoked && !s.Relink && !s.Unproven && !s.Adopted, "it describes a missing token"},
 		{s.Server == (server{}) || s.Token != "", "it has a server without a token"},
-		{s.StrayToken != "" || s.StrayOf == plex.Account{}, "it has the account of a token that it does not have"},
-		{s.Problem.Definite || !s.Problem.Confirmed, "a problem is confirmed that is not definite"},
+		{s.StrayToken != "" || s.StrayOf == plex.Account{}, "it has the account of a missing token"},
+		{s.Problem.Definite || !s.Problem.Confirmed, "an indefinite problem is confirmed"},
 		{s.Unentered >= 0 && s.Unentered <= maxUnentered, "the count of PINs is out of range"},
 	} {
 		if !rule.holds {

@@ -7,8 +7,8 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// The keys of the device Secret. What must not be printed has a key of its own; the rest is JSON. The first two are also
-// those of a Secret to import from (spec.device.importSecretRef).
+// Keys of the device Secret. Each secret value has its own key; the rest is JSON. The first two are also the keys of a
+// Secret to import from (spec.device.importSecretRef).
 const (
 	keyClientIdentifier = "client-identifier"
 	keyToken            = "token"
@@ -19,7 +19,7 @@ const (
 	keyState            = "state.json"
 )
 
-// secrets lists the fields that have keys of their own.
+// secrets returns the fields that have their own keys.
 func (s *state) secrets() map[string]*plex.Sensitive {
 	return map[string]*plex.Sensitive{
 		keyClientIdentifier: &s.ClientIdentifier,
@@ -46,7 +46,7 @@ func (s state) encode() (map[string][]byte, error) {
 	return data, nil
 }
 
-// decodeState reads the data of a device Secret. Its errors show nothing of the data.
+// decodeState reads the data of a device Secret. Its errors contain none of the data.
 func decodeState(data map[string][]byte) (state, error) {
 	var s state
 	if err := json.Unmarshal(data[keyState], &s); err != nil {

@@ -8,12 +8,12 @@ import (
 )
 
 const (
-	// confirmAfter is how long after a definite no the next check has to find the same before it counts: plex.tv and servers
-	// have given wrong answers for seconds.
+	// confirmAfter is the time after which a second check has to confirm a definite problem before it counts: plex.tv and
+	// servers have given wrong answers for seconds.
 	confirmAfter = time.Minute
-	// refusedTooLong is how long plex.tv may refuse the token in a way that does not call it invalid.
+	// refusedTooLong is how long plex.tv may refuse the token without calling it invalid.
 	refusedTooLong = 24 * time.Hour
-	// replacedAfter is how long a server must not have been proven before another one of its name may take its place.
+	// replacedAfter is the time without proof of a server after which another of the same name may replace it.
 	replacedAfter = 24 * time.Hour
 )
 
@@ -26,24 +26,24 @@ type server struct {
 	Owner             string        `json:"owner,omitempty"`
 	URL               string        `json:"url"`
 	Location          plex.Location `json:"location,omitempty"`
-	// Pod means that the address is that of a Pod, which ends with it.
+	// Pod means that the address belongs to a Pod and goes away with it.
 	Pod bool `json:"pod,omitempty"`
-	// Open means that the server answers without a token too, so that no token is proven.
+	// Open means that the server answers without a token too, so that its answer does not prove the token.
 	Open bool `json:"open,omitempty"`
 	// Spec identifies spec.server as it was when the address was chosen, see serverSpecKey.
 	Spec string `json:"spec"`
 }
 
-// serverProblem is a failed check of the server, as the condition ServerResolved shows it.
+// serverProblem is a failed check of the server, for the condition ServerResolved.
 type serverProblem struct {
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
 	// Spec identifies the spec.server that was checked, see serverSpecKey.
 	Spec string `json:"spec"`
-	// Definite means that it is no outage: the server, or plex.tv, gave a proper answer. Since is when that was found first.
+	// Definite means that it is not an outage: the server, or plex.tv, gave a valid answer. Since is when it was found first.
 	Definite bool      `json:"definite,omitempty"`
 	Since    time.Time `json:"since,omitzero"`
-	// Confirmed means that a definite problem was found again later: it makes Ready False.
+	// Confirmed means that a later check found the definite problem again: it makes Ready False.
 	Confirmed bool `json:"confirmed,omitempty"`
 }
 
@@ -55,7 +55,7 @@ type serverChoice struct {
 	Owner             string `json:"owner,omitempty"`
 }
 
-// serverProven notes the server and the address to use.
+// serverProven records the server and the address to use.
 func (s state) serverProven(sv server, token plex.Sensitive, now time.Time) state {
 	s.Server, s.ServerToken, s.Unproven = sv, token, false
 	s.Problem = serverProblem{}
@@ -64,8 +64,8 @@ func (s state) serverProven(sv server, token plex.Sensitive, now time.Time) stat
 	return s
 }
 
-// serverFailed notes that no server or no address could be chosen. What was proven before stays, and so does a confirmed
-// problem until a check says otherwise: an outage says nothing.
+// serverFailed records that no server or no address could be chosen. What was proven before stays. A confirmed problem stays
+// too until a check contradicts it: an outage does not.
 func (s state) serverFailed(p serverProblem, now time.Time) state {
 	if p.Reason == v1alpha1.ReasonServerUnreachable && sane(s.FailingSince, now).IsZero() {
 		s.FailingSince = now
@@ -85,7 +85,7 @@ func (s state) serverFailed(p serverProblem, now time.Time) state {
 	return s
 }
 
-// addressDoubted notes that the address in use did not answer while a worse one did.
+// addressDoubted records that the address in use did not answer while a worse one did.
 func (s state) addressDoubted(now time.Time) state {
 	if sane(s.Doubted, now).IsZero() {
 		s.Doubted = now
@@ -93,7 +93,7 @@ func (s state) addressDoubted(now time.Time) state {
 	return s
 }
 
-// tokenRefused notes that plex.tv refused the token without calling it invalid.
+// tokenRefused records that plex.tv refused the token without calling it invalid.
 func (s state) tokenRefused(now time.Time) state {
 	if sane(s.RefusedSince, now).IsZero() {
 		s.RefusedSince = now
@@ -101,7 +101,7 @@ func (s state) tokenRefused(now time.Time) state {
 	return s
 }
 
-// untilConfirmed returns how long to wait before a check that found a definite problem, or a doubt, is repeated.
+// untilConfirmed returns the time until a check that found a definite problem, or a doubt, is repeated.
 func (s state) untilConfirmed(now time.Time) time.Duration {
 	first := sane(s.Doubted, now)
 	if s.Problem.Definite && !s.Problem.Confirmed {
@@ -113,7 +113,7 @@ func (s state) untilConfirmed(now time.Time) time.Duration {
 	return max(first.Add(confirmAfter).Sub(now), 0)
 }
 
-// untilMoved returns how long a worse address has to wait while the one in use does not answer.
+// untilMoved returns the time until a worse address replaces the one in use, which does not answer.
 func (s state) untilMoved(now time.Time) time.Duration {
 	first := sane(s.Doubted, now)
 	if first.IsZero() {
@@ -122,25 +122,25 @@ func (s state) untilMoved(now time.Time) time.Duration {
 	return max(first.Add(confirmAfter).Sub(now), 0)
 }
 
-// isGone reports whether the server in use was missing from the account's list a while ago already.
+// isGone reports whether the server in use was already missing from the account's list a while ago.
 func (s state) isGone(now time.Time) bool {
 	since := sane(s.Problem.Since, now)
 	return s.Problem.Reason == v1alpha1.ReasonServerNotFound && s.Problem.Definite && !since.IsZero() && now.Sub(since) >= confirmAfter
 }
 
-// replaceable reports whether the server has not been proven for so long that another of its name may take its place.
+// replaceable reports whether the server has been unproven for so long that another of its name may replace it.
 func (s state) replaceable(now time.Time) bool {
 	since := sane(s.FailingSince, now)
 	return !since.IsZero() && now.Sub(since) >= replacedAfter
 }
 
-// refusedTooLong reports whether plex.tv has refused the token for so long that it is no outage.
+// refusedTooLong reports whether plex.tv has refused the token for too long for an outage.
 func (s state) refusedTooLong(now time.Time) bool {
 	since := sane(s.RefusedSince, now)
 	return !since.IsZero() && now.Sub(since) >= refusedTooLong
 }
 
-// serversListed notes the servers of the account.
+// serversListed records the servers of the account.
 func (s state) serversListed(servers []serverChoice) state {
 	s.Servers, s.RefusedSince = servers, time.Time{}
 	return s

@@ -13,20 +13,20 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// linkPages are where a person enters a PIN.
+// linkPages are the pages where a person enters a PIN.
 type linkPages interface {
 	EntryURL() string
 	LinkURL(code string) string
 }
 
-// finding is what a condition says.
+// finding is the content of a condition.
 type finding struct {
 	status  metav1.ConditionStatus
 	reason  string
 	message string
 }
 
-// notReady is a condition that an obstacle makes False.
+// notReady returns a condition that an obstacle makes False.
 func (o *obstacle) notReady() *finding {
 	return &finding{metav1.ConditionFalse, o.reason, o.message}
 }
@@ -34,8 +34,8 @@ func (o *obstacle) notReady() *finding {
 // maxServers is how many servers the status lists.
 const maxServers = 100
 
-// deriveStatus turns the state and what the steps learnt into the status. Nothing is taken from the status of before but
-// the times at which conditions changed, and what a state that cannot be read would tell.
+// deriveStatus turns the state and the findings of the steps into the status. From the previous status it takes only the
+// transition times of conditions, and what an unreadable state would provide.
 func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
 	d := s.state
 	status := v1alpha1.PlexLinkStatus{
@@ -74,7 +74,7 @@ func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
 	}
 	set(&status, s.link, v1alpha1.ConditionReconciling, reconciling)
 	set(&status, s.link, v1alpha1.ConditionStalled, stalled)
-	// An open PIN is polled whatever else is wrong, but it is not asked for when there is something else to do first.
+	// An open PIN is polled in any case, but it is not shown when there is something else to do first.
 	if d.pinOpen() && !s.follows() && !s.memory.unsaved && !s.link.Spec.Suspend && stalled == nil && s.pausedUntil.IsZero() {
 		status.PIN = &v1alpha1.PINStatus{
 			Code: d.PIN.Code, LinkURL: pages.LinkURL(d.PIN.Code), QRURL: d.PIN.QRURL, ExpirationTime: metav1.NewTime(d.PIN.ExpirationTime),
@@ -83,7 +83,7 @@ func deriveStatus(s *scope, pages linkPages) v1alpha1.PlexLinkStatus {
 	return status
 }
 
-// authorizationObstacle is what a person has to do before the link has the token that it needs; nil: it has it.
+// authorizationObstacle returns what a person has to do before the link has a token, or nil.
 func authorizationObstacle(s *scope, pages linkPages) *obstacle {
 	d := s.state
 	if d.authorized() && !s.wrongAccount() {
@@ -115,7 +115,7 @@ func authorizationObstacle(s *scope, pages linkPages) *obstacle {
 	if d.PIN.Refused != "" {
 		o.message = notFollowed(leaderName(s.link).Name, d.PIN.Refused) + "; " + o.message
 	}
-	// Why a new PIN is needed is the reason while it can be entered, and is told in any case.
+	// The cause of the new PIN is the reason while the PIN can be entered, and is part of the message in any case.
 	why, because := "", ""
 	switch {
 	case s.wrongAccount():
@@ -136,7 +136,7 @@ func authorizationObstacle(s *scope, pages linkPages) *obstacle {
 	return o
 }
 
-// serverObstacle is what keeps the link from having a proven address; nil: it has one.
+// serverObstacle returns what keeps the link from having a proven address, or nil.
 func serverObstacle(s *scope) error {
 	switch d := s.state; {
 	case s.settled():
@@ -147,13 +147,13 @@ func serverObstacle(s *scope) error {
 	return &obstacle{reason: v1alpha1.ReasonAwaitingLink, message: pinAcceptedMessage}
 }
 
-// authorizedFinding is whether a person has entered the PIN and the token works.
+// authorizedFinding reports whether a person has entered the PIN and the token works.
 func authorizedFinding(s *scope, pages linkPages) *finding {
 	d := s.state
 	o := authorizationObstacle(s, pages)
 	switch {
 	case !s.loaded && d.ClientIdentifier == "":
-		return nil // Nothing is known about it.
+		return nil // Unknown.
 	case o == nil:
 		reason := v1alpha1.ReasonAuthorized
 		if d.Relink {
@@ -167,7 +167,7 @@ func authorizedFinding(s *scope, pages linkPages) *finding {
 	}
 }
 
-// relinkHint is what a link that works has to say about a new PIN that was asked for.
+// relinkHint describes the new PIN that was requested for a working link.
 func relinkHint(s *scope, pages linkPages) string {
 	d := s.state
 	switch {
@@ -183,7 +183,7 @@ func relinkHint(s *scope, pages linkPages) string {
 	return hint
 }
 
-// resolvedFinding is whether a server is selected and an address of it proven.
+// resolvedFinding reports whether a server is selected and an address of it is proven.
 func resolvedFinding(s *scope) *finding {
 	d := s.state
 	switch {
@@ -207,10 +207,10 @@ func resolvedFinding(s *scope) *finding {
 	return &finding{metav1.ConditionTrue, v1alpha1.ReasonProven, message}
 }
 
-// podHint is what to do about the address of a Pod.
+// podHint says what to do about the address of a Pod.
 const podHint = ", which ends with it: create a Service for the server, or set spec.server.url"
 
-// syncedFinding is whether the target Secret has the desired content.
+// syncedFinding reports whether the target Secret has the desired content.
 func syncedFinding(s *scope) *finding {
 	switch {
 	case s.obstacle != nil && s.obstacle.kind().condition == v1alpha1.ConditionSecretSynced:
@@ -221,10 +221,10 @@ func syncedFinding(s *scope) *finding {
 	return nil
 }
 
-// isServerProblem reports whether an obstacle is one that a token of another account may end.
+// isServerProblem reports whether a token of another account may resolve an obstacle.
 func isServerProblem(o *obstacle) bool { return o.kind().condition == v1alpha1.ConditionServerResolved }
 
-// readyFinding sums up the conditions. Its reason is the STATUS that kubectl get shows.
+// readyFinding summarizes the conditions. Its reason is the STATUS in kubectl get.
 func readyFinding(s *scope, pages linkPages) *finding {
 	d, trouble := s.state, ""
 	if o := s.obstacle; o != nil {
@@ -293,7 +293,7 @@ func timeStatus(t time.Time) *metav1.Time {
 	return &metav1.Time{Time: t.Truncate(time.Second)}
 }
 
-// choices lists the account's servers, each once, in an order that does not change.
+// choices returns the account's servers, each once, in a stable order.
 func choices(servers []plex.Server) []serverChoice {
 	list := make([]serverChoice, 0, len(servers))
 	for _, sv := range servers {
@@ -311,7 +311,7 @@ func choices(servers []plex.Server) []serverChoice {
 	return list[:min(len(list), maxServers)]
 }
 
-// set writes a condition, or removes it when there is nothing to say.
+// set writes a condition, or removes it if there is no finding.
 func set(status *v1alpha1.PlexLinkStatus, link *v1alpha1.PlexLink, conditionType string, f *finding) {
 	if f == nil {
 		meta.RemoveStatusCondition(&status.Conditions, conditionType)

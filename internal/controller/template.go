@@ -10,7 +10,7 @@ import (
 )
 
 // checkTemplate finds mistakes in spec.secret.template before a person is asked to enter a PIN. Each generation is checked
-// once: the check may cost more than all else that a poll does.
+// once: the check may cost more than the rest of a poll.
 func (r *Reconciler) checkTemplate(_ context.Context, s *scope) error {
 	if checked := s.memory.template; checked.generation != s.link.Generation {
 		s.memory.template = checkedTemplate{generation: s.link.Generation}
@@ -37,7 +37,7 @@ func checkType(link *v1alpha1.PlexLink) error {
 	return nil
 }
 
-// templateTexts are the templates of the Secret's keys; nil: the default.
+// templateTexts returns the templates of the Secret's keys, or nil for the default.
 func templateTexts(link *v1alpha1.PlexLink) map[string]string {
 	if link.Spec.Secret.Template == nil {
 		return nil

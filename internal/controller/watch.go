@@ -12,8 +12,8 @@ import (
 	"plexlink.dev/operator/internal/servercheck"
 )
 
-// watchAddress has the address in use checked between two refreshes, and returns whether it answers, and how often that has
-// changed. Without an address to watch it answers.
+// watchAddress has the address in use checked between refreshes. It returns whether the address answers and how often that
+// has changed; without an address in use, true.
 func (r *Reconciler) watchAddress(ctx context.Context, s *scope) (up bool, changes int) {
 	sv, target := s.state.Server, r.servers.Target(s.name)
 	if !s.settled() || s.link.Spec.Server.Verification == v1alpha1.VerificationSkip {
@@ -23,7 +23,7 @@ func (r *Reconciler) watchAddress(ctx context.Context, s *scope) (up bool, chang
 	if target.URL != sv.URL || target.MachineIdentifier != sv.MachineIdentifier {
 		trusted, err := r.trustedRoots(ctx, s.link)
 		if err != nil {
-			return true, s.memory.changes // The next refresh tells.
+			return true, s.memory.changes // The next refresh checks it.
 		}
 		target = servercheck.Target{URL: sv.URL, MachineIdentifier: sv.MachineIdentifier, CA: trusted.id}
 		r.servers.Watch(s.name, target, trusted.roots)
@@ -32,7 +32,7 @@ func (r *Reconciler) watchAddress(ctx context.Context, s *scope) (up bool, chang
 	return r.servers.State(target)
 }
 
-// reach asks an address in use whether its server still answers.
+// reach checks whether the server at an address in use still answers.
 func (r *Reconciler) reach(ctx context.Context, t servercheck.Target, roots *x509.CertPool) plex.Verdict {
 	transport := r.NewTransport(roots)
 	defer transport.CloseIdleConnections()
@@ -40,9 +40,9 @@ func (r *Reconciler) reach(ctx context.Context, t servercheck.Target, roots *x50
 	return prober.Reach(ctx, plex.Device{Version: r.Version}, t.URL, t.MachineIdentifier)
 }
 
-// serverChanged has the links of a server that has gone or come back resolved anew.
+// serverChanged requeues the links of a server that stopped or resumed answering.
 func (r *Reconciler) serverChanged(links []types.NamespacedName, t servercheck.Target, up bool) {
-	ctrl.Log.Info("A server in use has gone or come back", "url", t.URL, "answers", up, "plexlinks", len(links))
+	ctrl.Log.Info("A server in use stopped or resumed answering", "url", t.URL, "answers", up, "plexlinks", len(links))
 	for _, name := range links {
 		r.wake(paceLink(name))
 	}

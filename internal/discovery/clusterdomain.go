@@ -2,8 +2,8 @@ package discovery
 
 import "strings"
 
-// ClusterDomain reads the domain of the cluster from a Pod's resolv.conf, which the kubelet writes as "search
-// media.svc.cluster.local svc.cluster.local cluster.local …"; "" when it names none.
+// ClusterDomain returns the domain of the cluster from a Pod's resolv.conf, which the kubelet writes as "search
+// media.svc.cluster.local svc.cluster.local cluster.local …", or "" if it names none.
 func ClusterDomain(resolvConf string) string {
 	domain := ""
 	for line := range strings.Lines(resolvConf) {

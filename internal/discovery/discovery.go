@@ -1,4 +1,4 @@
-// Package discovery finds the Services of this cluster behind which given addresses are, and which of these are addresses of
+// Package discovery finds the Services of this cluster that lead to given addresses, and which of the addresses are those of
 // Pods. It only lists EndpointSlices and reads single Services.
 package discovery
 
@@ -22,48 +22,49 @@ import (
 )
 
 const (
-	// freshFor is how long a list serves all callers.
+	// freshFor is how long a list is used for all callers.
 	freshFor = time.Minute
-	// retryAfter is how long a failed list is not repeated.
+	// retryAfter is the time after which a failed list is retried.
 	retryAfter = 10 * time.Second
-	// pageSize bounds what is in memory at a time: a slice with ten endpoints has 3 KiB, and some 10 KiB decoded.
+	// pageSize bounds the memory for a page: a slice with ten endpoints has 3 KiB, and about 10 KiB when decoded.
 	pageSize = 250
 )
 
 // Options are the settings of a [Finder].
 type Options struct {
-	// Reader reads from the API server, past any cache.
+	// Reader reads from the API server, without a cache.
 	Reader client.Reader
-	// Namespaces in which Services are looked for; empty: all.
+	// Namespaces to search for Services; empty stands for all.
 	Namespaces []string
 	Clock      clock.PassiveClock
 }
 
-// Finder finds Services. It is safe for concurrent use: callers that come at the same time share one list.
+// Finder finds Services. It is safe for concurrent use: simultaneous callers share one list.
 type Finder struct {
 	options Options
 
-	// turn is full while a caller uses what follows. It is no mutex, so that the others wait no longer than their contexts.
+	// turn is full while a caller uses the fields below. It is not a mutex, so that the others wait only as long as their
+	// contexts allow.
 	turn      chan struct{}
 	index     *index
 	failure   error
-	listed    time.Time // zero: neither an index nor a failure is known
-	forbidden bool      // a missing right to list has been logged
+	listed    time.Time // zero if neither an index nor a failure is known
+	forbidden bool      // missing permission to list has been logged
 }
 
-// Network is what the cluster knows of some addresses.
+// Network is what the cluster knows about some addresses.
 type Network struct {
-	// Services have one of the addresses among their ready endpoints.
+	// Services that have one of the addresses among their ready endpoints.
 	Services []plex.Service
-	// Pods has those of the addresses that are Pods'.
+	// Pods holds those of the addresses that belong to Pods.
 	Pods map[netip.Addr]bool
 }
 
 // New returns a Finder.
 func New(o Options) *Finder { return &Finder{options: o, turn: make(chan struct{}, 1)} }
 
-// Find returns what the cluster knows of the addresses. Without the right to list EndpointSlices that is nothing, which is
-// logged once. The list is at most a minute old.
+// Find returns what the cluster knows about the addresses, from a list that is at most a minute old. Without permission to
+// list EndpointSlices the result is empty, which is logged once.
 func (f *Finder) Find(ctx context.Context, addresses []netip.AddrPort) (Network, error) {
 	select {
 	case f.turn <- struct{}{}:
@@ -102,7 +103,7 @@ func (f *Finder) Find(ctx context.Context, addresses []netip.AddrPort) (Network,
 	return network, nil
 }
 
-// refresh lists anew what is too old. A clock that was set back makes it too old.
+// refresh lists again if the list is too old, or newer than the clock, which was then set back.
 func (f *Finder) refresh(ctx context.Context) error {
 	now, keep := f.options.Clock.Now(), freshFor
 	if f.failure != nil {
@@ -111,19 +112,19 @@ func (f *Finder) refresh(ctx context.Context) error {
 	if age := now.Sub(f.listed); !f.listed.IsZero() && age >= 0 && age < keep {
 		return f.failure
 	}
-	f.index, f.failure, f.listed = nil, nil, time.Time{} // The old index is not kept beside the new one.
+	f.index, f.failure, f.listed = nil, nil, time.Time{} // Free the old index before the new one is built.
 	x, err := f.list(ctx)
 	switch {
 	case err == nil:
 		time.AfterFunc(freshFor, func() { f.drop(x) })
-	case errors.Is(ctx.Err(), context.Canceled): // The caller gave up, which says nothing about the API server.
+	case errors.Is(ctx.Err(), context.Canceled): // The caller gave up; the API server did not fail.
 		return err
 	}
 	f.index, f.failure, f.listed = x, err, now
 	return err
 }
 
-// drop frees an index: that of 5,000 Services has 5 MiB, and nothing needs it between two refreshes.
+// drop frees the index: that of 5,000 Services has 5 MiB, and nothing needs it between two refreshes.
 func (f *Finder) drop(x *index) {
 	f.turn <- struct{}{}
 	defer func() { <-f.turn }()
@@ -132,7 +133,7 @@ func (f *Finder) drop(x *index) {
 	}
 }
 
-// list reads the EndpointSlices of all namespaces that it may read.
+// list reads the EndpointSlices of all permitted namespaces.
 func (f *Finder) list(ctx context.Context) (*index, error) {
 	x := newIndex()
 	namespaces := f.options.Namespaces
@@ -155,10 +156,10 @@ func (f *Finder) list(ctx context.Context) (*index, error) {
 	return x, nil
 }
 
-// listNamespace reads the EndpointSlices of a namespace page by page. It names no resource version: the first page then is
-// the most recent state, which Kubernetes serves from its watch cache since 1.31, and the following ones too since 1.34.
-// Older API servers read from etcd, also in pages. With resource version 0 all versions would serve from the cache, but
-// ignore the limit and send everything at once.
+// listNamespace reads the EndpointSlices of a namespace page by page. It sets no resource version: the first page is then the
+// most recent state, which Kubernetes serves from its watch cache since 1.31, and the following pages since 1.34. Older API
+// servers read pages from etcd. With resource version 0 every version would serve from the cache, but ignore the limit and
+// send everything at once.
 // See https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list.
 func (f *Finder) listNamespace(ctx context.Context, namespace string, x *index) error {
 	for next := ""; ; {
@@ -176,9 +177,8 @@ func (f *Finder) listNamespace(ctx context.Context, namespace string, x *index) 
 	}
 }
 
-// servicePort returns the port of the Service that leads to a target port, 0 where there is none. EndpointSlices hold only
-// the target port, so the Service is read, once for each list. Where it cannot be read, the target port is taken: most
-// Services have the same.
+// servicePort returns the port of the Service that leads to a target port, or 0. EndpointSlices hold only the target port, so
+// the Service is read, once for each list. If it cannot be read, the target port is used: most Services have the same.
 func (f *Finder) servicePort(ctx context.Context, key portKey, p *port) (int, error) {
 	if p.service != 0 {
 		return max(p.service, 0), nil
@@ -193,7 +193,7 @@ func (f *Finder) servicePort(ctx context.Context, key portKey, p *port) (int, er
 		p.service = -1
 	case apierrors.IsForbidden(err):
 		p.service = target
-	case err != nil: // The next caller may have more luck.
+	case err != nil: // The next caller may succeed.
 		return target, nil
 	default:
 		p.service = portOf(&service, key.port, target)
@@ -201,7 +201,7 @@ func (f *Finder) servicePort(ctx context.Context, key portKey, p *port) (int, er
 	return max(p.service, 0), nil
 }
 
-// portOf returns the port at which a Service can be reached, -1 where that does not lead to its endpoints.
+// portOf returns the port at which a Service can be reached, or -1 if that does not lead to its endpoints.
 func portOf(service *corev1.Service, name string, target int) int {
 	switch {
 	case service.Spec.Type == corev1.ServiceTypeExternalName:

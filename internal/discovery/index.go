@@ -8,12 +8,12 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// maxBackends is how many endpoints a Service may have that is kept. No media server has as many addresses, and Services
+// maxBackends is how many endpoints a Service in the index may have. No media server has as many addresses, and Services
 // with hundreds would fill the memory.
 const maxBackends = 32
 
-// index is what is kept of the EndpointSlices. It holds IPv4 addresses like IPv6 ones (::ffff:10.42.0.5), which takes half
-// the space of netip.AddrPort: the garbage collector lets the heap grow to twice what is kept.
+// index holds what is needed of the EndpointSlices. IPv4 addresses are stored as IPv6 ones (::ffff:10.42.0.5), which takes
+// half the space of netip.AddrPort: the garbage collector lets the heap grow to twice the live data.
 type index struct {
 	ports map[portKey]*port
 	pods  map[[16]byte]struct{}
@@ -31,22 +31,22 @@ func (b backend) addrPort() netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(b.address).Unmap(), b.port)
 }
 
-// portKey is a port of a Service, by the name that its EndpointSlices share with it.
+// portKey identifies a port of a Service by its name, which is the same in its EndpointSlices.
 type portKey struct{ namespace, service, port string }
 
-// port is what is behind a port of a Service.
+// port holds the endpoints behind a port of a Service.
 type port struct {
 	backends []backend // those that receive traffic, of all its EndpointSlices
-	unusable bool      // it has backends that are no addresses, or too many
-	service  int       // the port of the Service; 0: not known yet, -1: none
+	unusable bool      // it has backends that are not addresses, or too many
+	service  int       // the port of the Service; 0 if not known yet, -1 if none
 }
 
 func newIndex() *index {
 	return &index{ports: map[portKey]*port{}, pods: map[[16]byte]struct{}{}}
 }
 
-// add notes an EndpointSlice. It belongs to the Service that its label names, also when it was made by hand; without the
-// label it leads nowhere.
+// add adds an EndpointSlice. It belongs to the Service that its label names, even if it was written by hand; without the
+// label it is ignored.
 func (x *index) add(slice *discoveryv1.EndpointSlice) {
 	service := slice.Labels[discoveryv1.LabelServiceName]
 	if service == "" {
@@ -57,7 +57,7 @@ func (x *index) add(slice *discoveryv1.EndpointSlice) {
 	for _, endpoint := range slice.Endpoints {
 		for _, text := range endpoint.Addresses {
 			address, err := netip.ParseAddr(text)
-			if err != nil { // The API server admits names only in slices for names.
+			if err != nil { // The API server allows names only in slices of type FQDN.
 				isName = true
 				continue
 			}
@@ -84,7 +84,7 @@ func (x *index) add(slice *discoveryv1.EndpointSlice) {
 	}
 }
 
-// add notes more backends. One that has become unusable stays so, whatever the other EndpointSlices hold.
+// add adds backends. A port that has become unusable stays so, whatever the other EndpointSlices hold.
 func (p *port) add(addresses [][16]byte, target uint16, unusable bool) {
 	p.unusable = p.unusable || unusable || len(addresses) > maxBackends
 	if !p.unusable {

@@ -2,7 +2,7 @@ package pace
 
 import "time"
 
-// Task is a thing that a link attempts until it succeeds, with a back-off of its own.
+// Task is something that a link attempts until it succeeds, with its own back-off.
 type Task int
 
 // The tasks of a link.
@@ -21,7 +21,7 @@ const (
 	ClaimPIN
 )
 
-// attempt is how far a link has come with a task that did not succeed yet.
+// attempt is the progress of a link with a task that has not succeeded yet.
 type attempt struct {
 	first    time.Time
 	failures int
@@ -29,7 +29,7 @@ type attempt struct {
 	next     time.Time
 }
 
-// Failed notes a failure and returns how long to wait before the next attempt: one second, two, four, up to a limit.
+// Failed records a failure and returns the time until the next attempt: one second, two, four, up to a limit.
 func (p *Pace) Failed(l Link, t Task, limit time.Duration, now time.Time) time.Duration {
 	p.lockAt(now)
 	defer p.unlock()
@@ -41,15 +41,15 @@ func (p *Pace) Failed(l Link, t Task, limit time.Duration, now time.Time) time.D
 	return a.wait
 }
 
-// Failures returns how often the task has failed since it last succeeded.
+// Failures returns how often the task has failed since its last success.
 func (p *Pace) Failures(l Link, t Task) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.find(l).attempts[t].failures
 }
 
-// Remaining returns how long the next attempt still has to wait: never longer than it had to after the last failure,
-// even if the clock was set back since.
+// Remaining returns the time until the next attempt: never longer than right after the last failure, even if the clock was
+// set back since then.
 func (p *Pace) Remaining(l Link, t Task, now time.Time) time.Duration {
 	p.lockAt(now)
 	defer p.unlock()
@@ -61,14 +61,14 @@ func (p *Pace) Remaining(l Link, t Task, now time.Time) time.Duration {
 	return max(a.next.Sub(now), 0)
 }
 
-// FirstTried returns when the link began with the task, which is now when it is asked for the first time.
+// FirstTried returns when the link began with the task. The first call begins it.
 func (p *Pace) FirstTried(l Link, t Task, now time.Time) time.Time {
 	p.lockAt(now)
 	defer p.unlock()
 	return p.begun(l, t, now).first
 }
 
-// Succeeded notes that the task is done, or no longer wanted.
+// Succeeded records that the task is done, or no longer needed.
 func (p *Pace) Succeeded(l Link, t Task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,8 +76,8 @@ func (p *Pace) Succeeded(l Link, t Task) {
 	p.dropEmpty(l)
 }
 
-// begun returns the link's attempt at a task, which begins now if it has not. A beginning in the future, because the
-// clock was set back, is none.
+// begun returns the link's attempt at a task, and begins it if necessary. A beginning in the future, because the clock was
+// set back, does not count.
 func (p *Pace) begun(l Link, t Task, now time.Time) attempt {
 	e := p.entry(l)
 	if e.attempts == nil {

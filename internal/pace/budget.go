@@ -8,20 +8,19 @@ import (
 )
 
 const (
-	// minRate is the least that the rate is reduced to: enough to poll one PIN within the ten seconds that an entered
-	// one lives.
+	// minRate is the lowest rate: enough to poll one PIN within the ten seconds that an entered one lives.
 	minRate = 0.5
-	// restoreTime is how long it takes from nothing to the full rate. Plex publishes no limits, so each climb ends in a
-	// few 429s; minutes between two of them keep those few among hundreds of requests.
+	// restoreTime is the time from zero to the full rate. Plex publishes no limits, so each climb ends in a few 429s; minutes
+	// between two climbs keep these rare.
 	restoreTime = 5 * time.Minute
-	// restoreStep is the most time that one answer restores the rate for. A quiet hour proves nothing about the rate.
+	// restoreStep is the longest time for which one answer restores the rate. A quiet hour proves nothing about the rate.
 	restoreStep = 10 * time.Second
-	// maxPause bounds the pause that plex.tv can ask for.
+	// maxPause is the longest pause that plex.tv can request.
 	maxPause = time.Hour
-	// restOfPause is how much longer than polls everything else waits after a pause: a PIN that was entered meanwhile
-	// has only seconds left.
+	// restOfPause is how much longer than polls everything else waits after a pause: a PIN that was entered during it has only
+	// seconds left.
 	restOfPause = 2 * time.Second
-	// ticketGrace is how late a link may come back for its request before the others pass it.
+	// ticketGrace is how late a link may claim its request before others pass it.
 	ticketGrace = 5 * time.Second
 )
 
@@ -31,19 +30,19 @@ type Urgency int
 const (
 	// Poll is for open PINs: an entered one lives ten seconds.
 	Poll Urgency = iota
-	// Entered is for a link whose PIN was entered: a person waits for it to be ready.
+	// Entered is for a link whose PIN was entered: a person is waiting for it.
 	Entered
-	// Ordinary is for minting PINs and for signing out.
+	// Ordinary is for minting PINs and signing out.
 	Ordinary
-	// Refresh is for links that work. A thousand that are due at once delay nothing else.
+	// Refresh is for working links. A thousand that are due at once delay nothing else.
 	Refresh
 )
 
-// ticket is a link's place in the line for a request: by urgency, then by number. Its zero value is none.
+// ticket is a link's place in the line for a request: by urgency, then by number. The zero value is no ticket.
 type ticket struct {
 	urgency Urgency
 	number  int
-	due     time.Time // when the link is to ask again
+	due     time.Time // when the link has to ask again
 	wait    time.Duration
 }
 
@@ -51,19 +50,19 @@ func (t ticket) before(other ticket) bool {
 	return t.urgency < other.urgency || t.urgency == other.urgency && t.number < other.number
 }
 
-// abandoned reports whether the link did not come back in time. A ticket further away than it ever was, because the
+// abandoned reports whether the link did not return in time. A ticket that is due later than ever possible, because the
 // clock was set back, is abandoned too.
 func (t ticket) abandoned(now time.Time) bool {
 	late := now.Sub(t.due)
 	return late > ticketGrace || -late > t.wait+ticketGrace
 }
 
-// Take returns 0 when the link may make one request now, else how long to wait before asking again. Its place in line
-// is kept meanwhile.
+// Take returns 0 if the link may make one request now, else how long to wait before asking again. The link keeps its place
+// in line until then.
 func (p *Pace) Take(l Link, u Urgency, now time.Time) time.Duration {
 	p.lockAt(now)
 	defer p.unlock()
-	if p.asked.Sub(now) > time.Second { // The clock was set back. The bucket would not fill until that time comes again.
+	if p.asked.Sub(now) > time.Second { // The clock was set back. The bucket would not fill until it catches up.
 		p.limiter.SetLimitAt(now, p.limiter.Limit())
 	}
 	p.asked = now
@@ -100,16 +99,16 @@ func (p *Pace) untilPauseEnds(u Urgency, now time.Time) time.Duration {
 	return end.Sub(now)
 }
 
-// untilFirst returns how long it takes until there is a request for everything in front of a ticket and for the ticket.
-// Half of the burst is for polls and for what follows an entered PIN only: they never wait for a wave of refreshes, and
-// ten links that are created at once do not meet an unknown limit all together.
+// untilFirst returns the time until the budget covers everything ahead of a ticket and the ticket itself. Half of the burst
+// is reserved for polls and for what follows an entered PIN: they never wait for a wave of refreshes, and ten links that are
+// created at once do not hit an unknown limit together.
 func (p *Pace) untilFirst(l Link, mine ticket, now time.Time) time.Duration {
 	needed := 1
 	if mine.urgency >= Ordinary {
 		needed += p.limiter.Burst() / 2
 	}
 	for other, e := range p.links {
-		if p.inLine == 1 { // Often the only one, with thousands of links waiting for a PIN.
+		if p.inLine == 1 { // Often it is the only one, while thousands of links wait for a PIN.
 			break
 		}
 		switch {
@@ -125,16 +124,16 @@ func (p *Pace) untilFirst(l Link, mine ticket, now time.Time) time.Duration {
 	return time.Duration(math.Ceil(missing / float64(p.limiter.Limit()) * float64(time.Second)))
 }
 
-// Answer is what came of a request.
+// Answer is the result of a request.
 type Answer struct {
-	OK         bool          // any proper answer
+	OK         bool          // an answer as expected
 	Throttled  bool          // a 429
-	RetryAfter time.Duration // what the 429 asked for; 0: nothing
+	RetryAfter time.Duration // what the 429 requested; 0 if nothing
 	Asked      time.Time     // when the request was sent
 }
 
-// Answered adapts the budget to what came of a request. A 429 halves the rate, and pauses everything for as long as it asks
-// for: a pause alone would be followed by the next 429. Proper answers restore the rate.
+// Answered adapts the budget to the result of a request. A 429 halves the rate and pauses everything for as long as it
+// requests: a pause alone would be followed by the next 429. Successes restore the rate.
 func (p *Pace) Answered(a Answer, now time.Time) {
 	p.lockAt(now)
 	defer p.unlock()
@@ -143,7 +142,7 @@ func (p *Pace) Answered(a Answer, now time.Time) {
 		if a.RetryAfter > 0 {
 			p.pause(min(a.RetryAfter, maxPause), now)
 		}
-		if a.Asked.After(p.reduced) || p.reduced.After(now) { // One sent earlier is no answer to the reduced rate.
+		if a.Asked.After(p.reduced) || p.reduced.After(now) { // A request sent earlier says nothing about the reduced rate.
 			p.reduce(now)
 		}
 	case a.OK:
@@ -159,7 +158,7 @@ func (p *Pace) pause(d time.Duration, now time.Time) {
 	}
 }
 
-// reduce halves the rate and empties the bucket: what was saved up before was saved up at the wrong rate.
+// reduce halves the rate and empties the bucket, which was filled at the wrong rate.
 func (p *Pace) reduce(now time.Time) {
 	half := max(float64(p.limiter.Limit())/2, min(minRate, p.options.QPS))
 	p.limiter = rate.NewLimiter(rate.Limit(half), 1)
@@ -167,8 +166,8 @@ func (p *Pace) reduce(now time.Time) {
 	p.reduced = now
 }
 
-// restore raises a reduced rate by the time for which plex.tv has answered properly, and gives the places for PINs that
-// this makes room for.
+// restore raises a reduced rate by the time for which plex.tv has answered as expected, and fills the places for PINs that
+// this adds.
 func (p *Pace) restore(now time.Time) {
 	full, present := rate.Limit(p.options.QPS), p.limiter.Limit()
 	if present >= full {
@@ -183,7 +182,7 @@ func (p *Pace) restore(now time.Time) {
 	p.givePlaces()
 }
 
-// PausedUntil returns the end of the pause that plex.tv asked for, the zero time when there is none.
+// PausedUntil returns the end of the pause that plex.tv requested, or the zero time.
 func (p *Pace) PausedUntil(now time.Time) time.Time {
 	p.lockAt(now)
 	defer p.unlock()
@@ -193,14 +192,14 @@ func (p *Pace) PausedUntil(now time.Time) time.Time {
 	return p.pausedUntil
 }
 
-// ThrottledTime returns for how long everything has been paused so far.
+// ThrottledTime returns how long everything has been paused so far.
 func (p *Pace) ThrottledTime(now time.Time) time.Duration {
 	p.lockAt(now)
 	defer p.unlock()
 	return p.paused - max(p.pausedUntil.Sub(now), 0)
 }
 
-// Rate returns the requests per second that are allowed at present.
+// Rate returns the present limit in requests per second.
 func (p *Pace) Rate() float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

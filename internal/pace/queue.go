@@ -6,22 +6,22 @@ import (
 )
 
 const (
-	// pollFloor and pollCeiling bound the time between two polls of a PIN. Plex recommends a second; an entered PIN
-	// lives ten seconds, so five leave room for one poll that fails.
+	// pollFloor and pollCeiling bound the time between two polls of a PIN. Plex recommends a second; an entered PIN lives ten
+	// seconds, so five leave room for one failed poll.
 	pollFloor   = time.Second
 	pollCeiling = 5 * time.Second
-	// pollTarget is the time between two polls when as many PINs are open as may be, so that a late one is still below
-	// the ceiling.
+	// pollTarget is the time between two polls while the maximum of PINs is open, so that a late one is still below the
+	// ceiling.
 	pollTarget = 4 * time.Second
-	// pollShare is the part of the rate that polls may take. The rest is for what follows when a PIN is entered, so that
-	// PINs that are not entered do not delay it.
+	// pollShare is the part of the rate that polls may use. The rest is for what follows an entered PIN, so that PINs that are
+	// not entered do not delay it.
 	pollShare = 0.5
-	// reservationTime is how long a place is kept for a link whose turn has come: longer than any work that a
-	// reconciliation may have to wait for, and short enough for a queue to survive a few links that never come.
+	// reservationTime is how long a place is kept for a link whose turn has come: longer than anything a reconciliation may
+	// wait for, and short enough for the queue to cope with a few links that never claim theirs.
 	reservationTime = 30 * time.Second
 )
 
-// place is where a link stands between wanting a PIN and having one.
+// place is the position of a link between needing a PIN and having one.
 type place int
 
 const (
@@ -29,11 +29,11 @@ const (
 	waiting        // in the queue
 	reserved       // its turn has come, and Turn is called
 	open           // may have a PIN open
-	places         // how many there are
+	places         // the number of them
 )
 
-// Admit reports whether the link may have a PIN open, in which case it holds a place from now on. Otherwise it waits in
-// the queue, ordered by since within its namespace, and Turn is called when its turn has come.
+// Admit reports whether the link may open a PIN; if so, it holds a place from now on. Otherwise it waits in the queue,
+// ordered by since within its namespace, and Turn is called when its turn comes.
 func (p *Pace) Admit(l Link, since, now time.Time) bool {
 	p.lockAt(now)
 	defer p.unlock()
@@ -58,22 +58,22 @@ func (p *Pace) Queued(l Link) bool {
 	return p.find(l).place == waiting
 }
 
-// ResumePIN takes in a link that has a PIN open already, as after a restart, whether or not there is room for it.
+// ResumePIN adds a link that already has an open PIN, as after a restart, even if there is no room for it.
 func (p *Pace) ResumePIN(l Link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.move(p.entry(l), open)
 }
 
-// LeavePIN takes in that the link has no PIN open and wants none: it gives back its place or leaves the queue.
+// LeavePIN records that the link has no open PIN and needs none: it gives back its place or leaves the queue.
 func (p *Pace) LeavePIN(l Link) {
 	p.mu.Lock()
 	defer p.unlock()
 	p.leave(l)
 }
 
-// Polled notes that the link's PIN was polled and plex.tv answered. The poll after one that failed is spaced by
-// [Pace.Failed] alone: it must come sooner, as the PIN may have been entered just after the poll before.
+// Polled records that the link's PIN was polled and plex.tv answered. The next poll after a failed one is timed by
+// [Pace.Failed] alone: it must come sooner, because the PIN may have been entered right after the poll before.
 func (p *Pace) Polled(l Link, now time.Time) {
 	p.lockAt(now)
 	defer p.unlock()
@@ -82,7 +82,7 @@ func (p *Pace) Polled(l Link, now time.Time) {
 	}
 }
 
-// UntilPoll returns how long the next poll of the link's PIN has to wait. It is due when that is not positive.
+// UntilPoll returns the time until the next poll of the link's PIN, which is due if that is not positive.
 func (p *Pace) UntilPoll(l Link, now time.Time) time.Duration {
 	p.lockAt(now)
 	defer p.unlock()
@@ -117,7 +117,7 @@ func (p *Pace) QueueLength() int {
 	return p.count[waiting]
 }
 
-// pollRate is how many polls there may be in a second.
+// pollRate returns the limit of polls per second.
 func (p *Pace) pollRate() float64 { return float64(p.limiter.Limit()) * pollShare }
 
 func (p *Pace) pollInterval() time.Duration {
@@ -135,7 +135,7 @@ func (p *Pace) move(e *entry, to place) {
 	e.place = to
 }
 
-// leave also gives up a poll in the budget's line: without a PIN there is nothing to poll.
+// leave also removes a poll from the budget's line: without a PIN there is nothing to poll.
 func (p *Pace) leave(l Link) {
 	e := p.links[l]
 	if e == nil {
@@ -150,8 +150,8 @@ func (p *Pace) leave(l Link) {
 	p.givePlaces()
 }
 
-// givePlaces reserves the free places for the links that are next. It must follow every change that frees one, so that
-// no link waits while there is room. The number of places follows the rate; PINs that are open already stay.
+// givePlaces reserves the free places for the next links. It must follow every change that frees one, so that no link waits
+// while there is room. The number of places depends on the rate; PINs that are already open stay.
 func (p *Pace) givePlaces() {
 	limit := max(1, int(p.pollRate()*pollTarget.Seconds()))
 	for p.count[waiting] > 0 && p.count[reserved]+p.count[open] < limit {
@@ -168,9 +168,9 @@ func (p *Pace) givePlaces() {
 	}
 }
 
-// next returns the waiting link that is next: of the namespace with the fewest places, then of the one whose last turn
-// was longest ago, then the one that has waited longest. A link that did not come when its turn came is behind those
-// that have not been asked, or links that never come would keep the place among themselves.
+// next returns the next waiting link: of the namespace with the fewest places, then of the one whose last turn was longest
+// ago, then the one that has waited longest. Links that missed their turn come after those that had none, or links that
+// never come would pass a place around among themselves.
 func (p *Pace) next() Link {
 	held := map[string]int{}
 	for l, e := range p.links {
@@ -194,8 +194,8 @@ func (p *Pace) next() Link {
 	return first
 }
 
-// expireReservations passes on the places of links that did not come. LeavePIN and Forget are told no time, so a
-// reservation's time runs from the first call after it that is.
+// expireReservations reassigns the places of links that did not claim them. LeavePIN and Forget take no time, so a
+// reservation's time runs from the next call that does.
 func (p *Pace) expireReservations(now time.Time) {
 	if wait := p.recheck.Sub(now); p.count[reserved] == 0 || wait > 0 && wait <= reservationTime {
 		return

@@ -26,7 +26,7 @@ const pollTimeout = 3 * time.Second
 // linkPageProduct is what plex.tv/link calls itself when it enters a PIN.
 const linkPageProduct = "Plex SSO"
 
-// Client calls plex.tv. [Classify] tells what its errors mean.
+// Client calls plex.tv. [Classify] returns the meaning of its errors.
 type Client struct {
 	base      *url.URL
 	transport http.RoundTripper
@@ -129,7 +129,7 @@ func (c *Client) Account(ctx context.Context, d Device, token Sensitive) (Accoun
 	return account, explain("read the account", err)
 }
 
-// Ping prolongs the token. Idle tokens lapse after weeks.
+// Ping keeps the token from expiring, which idle tokens do after weeks.
 func (c *Client) Ping(ctx context.Context, d Device, token Sensitive) error {
 	a, err := c.call(ctx, d, request{method: http.MethodGet, path: "/ping", token: token})
 	if err != nil {

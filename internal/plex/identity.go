@@ -16,7 +16,7 @@ var (
 	errRefused = errors.New("it refuses the token")
 )
 
-// identity is what a media server tells about itself without a token.
+// identity is what a media server reveals about itself without a token.
 type identity struct {
 	machineIdentifier string
 	version           string

@@ -7,19 +7,19 @@ import (
 )
 
 const (
-	// missesToDown is how many checks in a row a server may miss: one is a restart, or a packet that was lost.
+	// missesToDown is the number of consecutive missed checks that mean down: one may be a restart or a lost packet.
 	missesToDown = 2
-	// missesToDownAgain is the same for a server that came back less than calm ago, so that one that comes and goes does not
-	// change its state each time.
+	// missesToDownAgain is the same for a server that came back less than calm ago, so that a flapping one does not change its
+	// state each time.
 	missesToDownAgain = 5
 	calm              = 10 * time.Minute
 )
 
-// health is what the checks of a target have shown so far. Its zero value is up.
+// health is the result of the checks of a target so far. The zero value is up.
 type health struct {
 	down      bool
-	misses    int       // in a row
-	changes   int       // how often down has changed
+	misses    int       // consecutive
+	changes   int       // number of changes of down
 	recovered time.Time // when it last came back; zero: never
 }
 
@@ -33,7 +33,7 @@ type health struct {
 //	NotThisServer  down              as Unreachable               stays down
 //	any other      ignored           ignored                      ignored
 //
-// A server that comes and goes behind a proxy answers like another one each time, so that is only a miss after a recovery.
+// While a server behind a proxy is flapping, the proxy answers in its place each time, so after a recovery that is a miss.
 func (h health) after(verdict plex.Verdict, now time.Time) health {
 	limit := missesToDown
 	if age := now.Sub(h.recovered); !h.recovered.IsZero() && age >= 0 && age < calm {

@@ -1,5 +1,5 @@
-// Package servercheck asks the addresses in use whether their media servers still answer: once per address, however many
-// links use it, without a token, plex.tv or the API server. It knows nothing of PlexLinks but their names.
+// Package servercheck checks whether the media servers at the addresses in use still answer: once per address, however many
+// links use it, without a token, plex.tv or the API server. Of PlexLinks it knows only the names.
 package servercheck
 
 import (
@@ -22,9 +22,9 @@ import (
 const (
 	// tick is how often the loop looks for checks that are due.
 	tick = time.Second
-	// maxChecks is how many requests may be under way at once.
+	// maxChecks is the maximum number of concurrent requests.
 	maxChecks = 32
-	// jitter is the part of the interval by which a check is moved either way.
+	// jitter is the fraction of the interval by which a check is moved either way.
 	jitter = 0.05
 )
 
@@ -32,18 +32,18 @@ const (
 type Target struct {
 	URL               string
 	MachineIdentifier string
-	// CA identifies the certificates that are trusted besides the public ones; "": none.
+	// CA identifies the certificates that are trusted besides the public ones; "" if none.
 	CA string
 }
 
 // Options are the settings of a [Checker].
 type Options struct {
-	// Interval between two checks of a target; 0: nothing is checked.
+	// Interval between two checks of a target; 0 disables all checks.
 	Interval time.Duration
-	// Reach asks a target whether its server answers.
+	// Reach checks whether the server of a target answers.
 	Reach func(ctx context.Context, t Target, roots *x509.CertPool) plex.Verdict
-	// Changed is called, outside of all locks, with the links of a target that is down, or up again. It may block: that
-	// delays the next check of this target only.
+	// Changed is called, outside of all locks, with the links of a target that went down or came back up. Blocking it delays
+	// only the next check of this target.
 	Changed func(links []types.NamespacedName, t Target, up bool)
 	Clock   clock.PassiveClock
 }
@@ -57,16 +57,16 @@ type Checker struct {
 	links   map[types.NamespacedName]*target
 }
 
-// target is what is known of an address. Its first two fields never change.
+// target holds what is known about an address. Its first two fields never change.
 type target struct {
 	Target
 	roots    *x509.CertPool
 	links    map[types.NamespacedName]struct{}
 	health   health
-	next     time.Time // of the next check; zero: not planned yet
+	next     time.Time // of the next check; zero if not planned yet
 	round    int
 	checking bool
-	answered time.Time // zero: never
+	answered time.Time // zero if never
 }
 
 // New returns a Checker without targets.
@@ -74,7 +74,7 @@ func New(o Options) *Checker {
 	return &Checker{options: o, targets: map[Target]*target{}, links: map[types.NamespacedName]*target{}}
 }
 
-// Watch has the target of a link checked, in place of the one before. The roots are those that t.CA identifies, or nil.
+// Watch adds the target of a link, in place of its previous one. The roots are those that t.CA identifies, or nil.
 func (c *Checker) Watch(link types.NamespacedName, t Target, roots *x509.CertPool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -93,7 +93,7 @@ func (c *Checker) Watch(link types.NamespacedName, t Target, roots *x509.CertPoo
 	c.links[link] = known
 }
 
-// Forget drops a link. A target without links is checked no longer.
+// Forget removes a link. A target without links is no longer checked.
 func (c *Checker) Forget(link types.NamespacedName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,7 +110,7 @@ func (c *Checker) drop(link types.NamespacedName, t *target) {
 	}
 }
 
-// Target returns the target of a link; zero: none is watched.
+// Target returns the target of a link, or the zero value.
 func (c *Checker) Target(link types.NamespacedName) Target {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,7 +120,7 @@ func (c *Checker) Target(link types.NamespacedName) Target {
 	return Target{}
 }
 
-// State reports whether a target is up, as it is until the opposite is known, and how often that has changed.
+// State reports whether a target is up, which is assumed at first, and how often that has changed.
 func (c *Checker) State(t Target) (up bool, changes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,7 +131,7 @@ func (c *Checker) State(t Target) (up bool, changes int) {
 	return !known.health.down, known.health.changes
 }
 
-// Each calls f for every target with the number of its links, whether it is up, and when it last answered; zero: never. It
+// Each calls f for every target with the number of its links, whether it is up, and when it last answered; zero if never. It
 // holds a lock: f must not call the Checker.
 func (c *Checker) Each(f func(t Target, links int, up bool, answered time.Time)) {
 	c.mu.Lock()
@@ -171,8 +171,8 @@ func (c *Checker) Start(ctx context.Context) error {
 	}
 }
 
-// due returns the targets whose check is due, and plans the one after. The first one is at any time within an interval, so
-// that the checks are spread; so is one that is too far ahead because the clock was set back.
+// due returns the targets whose check is due, and plans their next one. The first check comes at a random time within an
+// interval, to spread the checks; so does one that is too far ahead because the clock was set back.
 func (c *Checker) due(now time.Time) []*target {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -200,17 +200,17 @@ func spread(t Target, round int) float64 {
 	return float64(hash.Sum32()%1001) / 1000
 }
 
-// settle notes what came of a check, and tells the links when their server has gone or come back.
+// settle records the result of a check, and notifies the links if their server went down or came back up.
 func (c *Checker) settle(t *target, verdict plex.Verdict) {
 	if links, up := c.note(t, verdict, c.options.Clock.Now()); len(links) > 0 {
 		c.options.Changed(links, t.Target, up)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t.checking = false // Only now, so that two changes are told in their order.
+	t.checking = false // Only now, so that changes are reported in order.
 }
 
-// note notes what came of a check, and returns the links to tell; none: nothing has changed.
+// note records the result of a check, and returns the links to notify; none if nothing has changed.
 func (c *Checker) note(t *target, verdict plex.Verdict, now time.Time) (links []types.NamespacedName, up bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	// maxTexts bounds keys and templates together, in bytes: a parsed template takes many times the memory of its text.
+	// maxTexts bounds all keys and templates together, in bytes: a parsed template takes many times the memory of its text.
 	maxTexts = 128 << 10
-	// maxActions bounds the actions, conditions included, of all keys together. The recipes have fewer than ten.
+	// maxActions bounds the actions of all keys together, conditions included. The recipes have fewer than ten.
 	maxActions = 2000
-	// treeName is the name of each template while it is parsed and executed. Errors show it before the line.
+	// treeName is the name of each template while it is parsed and executed. Errors show it before the line number.
 	treeName = "line"
 	// allValues is the name in program.uses for a use of all values at once.
 	allValues = "."
 )
 
-// allowed are the functions of Go templates that stay: none of them can make a value grow.
+// allowed are the built-in functions of Go templates that stay: none of them can make a value grow.
 var allowed = []string{"and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len"}
 
 // program is the parsed template of one Secret.
@@ -29,7 +29,7 @@ type program struct {
 	actions int
 }
 
-// compile parses the templates and refuses those that could run long, grow without end or use nothing. The error is an
+// compile parses the templates and refuses those that could run long, grow without bound or use no value. The error is an
 // *Error.
 func compile(texts map[string]string) (*program, error) {
 	if len(texts) == 0 {
@@ -58,7 +58,7 @@ func compile(texts map[string]string) (*program, error) {
 	return p, nil
 }
 
-// add parses the template of one key. It returns what is wrong with it.
+// add parses the template of one key, and returns the problem with it.
 func (p *program) add(key, text string) (problem string) {
 	tree, defined := parse.New(treeName), map[string]*parse.Tree{}
 	tree.Mode = parse.SkipFuncCheck // inspector checks them
@@ -78,8 +78,8 @@ func (p *program) add(key, text string) (problem string) {
 
 const noTemplates = "template, define and block are not available"
 
-// inspector walks the template of one key. It counts actions, notes which values are used, guards what is printed, and
-// refuses what could run long or grow without end.
+// inspector walks the template of one key. It counts actions, records the values in use, guards what is printed, and
+// refuses what could run long or grow without bound.
 type inspector struct {
 	*program
 	text    string
@@ -93,8 +93,7 @@ func (i *inspector) refuse(node parse.Node, what string) {
 	}
 }
 
-// visit inspects a node and those in it. Inside with, the dot is no longer all values, but what the pipeline of with
-// made of them.
+// visit inspects a node and its children. Inside with, the dot is not all values, but the result of the pipeline of with.
 func (i *inspector) visit(node parse.Node, insideWith bool) {
 	switch n := node.(type) {
 	case *parse.ListNode:
@@ -143,7 +142,7 @@ func (i *inspector) visit(node parse.Node, insideWith bool) {
 		}
 	case *parse.VariableNode:
 		switch {
-		case n.Ident[0] != "$": // It holds what its declaration made of values, which counts there.
+		case n.Ident[0] != "$": // A variable: the values in its declaration are counted there.
 		case len(n.Ident) == 1:
 			i.uses[allValues] = true
 		default:

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// seeExplain tells the reader where values and functions are listed.
+// seeExplain says where values and functions are listed.
 const seeExplain = "; see kubectl explain plexlink.spec.secret.template.data"
 
 var (
@@ -16,7 +16,7 @@ var (
 	executing    = regexp.MustCompile(`(?s)^executing "` + treeName + `" at (<.*?>): `)
 	errorCalling = regexp.MustCompile(`^error calling (\w+): `)
 	unknownField = regexp.MustCompile(`^can't evaluate field (\w+) in type .*$`)
-	// The template library shows the values that it could not compare. They must go wherever in the text they are.
+	// The template library quotes the values that it could not compare. They must not appear in an error.
 	notComparable = regexp.MustCompile(`(?s)non-comparable types? .*$`)
 )
 
@@ -38,7 +38,7 @@ func explain(err error) string {
 	return line + clip(text, 200)
 }
 
-// clip shortens a text to size bytes, and replaces line breaks and what else is not printable.
+// clip shortens a text to size bytes, and replaces line breaks and other unprintable characters.
 func clip(text string, size int) string {
 	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// maxValue bounds every value, intermediate ones included, so that no chain of functions grows without end.
+	// maxValue bounds every value, intermediate ones included, so that no chain of functions grows without bound.
 	maxValue = 256 << 10
-	// maxWork bounds what all functions of one Secret read and write together, in bytes: a small part of a second with
-	// the slowest, toYaml.
+	// maxWork bounds what all functions of one Secret read and write together, in bytes: a fraction of a second even with the
+	// slowest, toYaml.
 	maxWork = 4 << 20
 )
 
@@ -28,8 +28,8 @@ var errTooLarge = fmt.Errorf("the value is larger than %d KiB: shorten it", maxV
 // functionNames are our own functions, which the API's comment on data documents.
 var functionNames = slices.Sorted(maps.Keys(newFunctions()))
 
-// newFunctions returns the functions for the templates of one Secret, which share maxWork. Most are named, and take their
-// arguments, as in Helm.
+// newFunctions returns the functions for the templates of one Secret, which share maxWork. Most have the names and the order
+// of arguments that they have in Helm.
 func newFunctions() texttemplate.FuncMap {
 	m := &meter{}
 	return texttemplate.FuncMap{
@@ -99,7 +99,7 @@ func (m *meter) text(f func(string) string) func(string) (string, error) {
 	}
 }
 
-// trim turns the arguments around: in a pipeline the text comes last.
+// trim swaps the arguments: in a pipeline the text comes last.
 func (m *meter) trim(f func(s, part string) string) func(part, s string) (string, error) {
 	return func(part, s string) (string, error) { return f(s, part), m.spend(part, s) }
 }
@@ -117,7 +117,7 @@ func (m *meter) encode(f func(any) (string, error)) func(any) (string, error) {
 	}
 }
 
-// toJSON escapes what is not printable too: YAML readers refuse it or take it for a line break, even in quotes.
+// toJSON also escapes unprintable characters: YAML readers reject them or treat them as line breaks, even in quotes.
 func toJSON(v any) (string, error) {
 	encoded, err := json.Marshal(v)
 	if err != nil {
@@ -134,8 +134,8 @@ func toJSON(v any) (string, error) {
 	return out.String(), nil
 }
 
-// toYAML writes one line. What needs several, or escapes, is written as JSON, which is YAML too: further lines would end
-// up outside of the place in the file where the value belongs.
+// toYAML writes one line. Values that need several lines, or escapes, are written as JSON, which is valid YAML: further
+// lines would not be indented as the place in the file requires.
 func toYAML(v any) (string, error) {
 	encoded, err := toJSON(v)
 	if err != nil || strings.Contains(encoded, `\`) {
