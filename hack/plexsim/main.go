@@ -146,7 +146,7 @@ type options struct {
 	config config
 }
 
-// parse reads the flags and the file they name. It writes to help if that is asked for.
+// parse reads the flags and the file they name. It writes usage to help if requested.
 func parse(args []string, help io.Writer) (o options, err error) {
 	c := &o.config
 	flags := flag.NewFlagSet("plexsim", flag.ContinueOnError)

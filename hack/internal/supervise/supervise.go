@@ -1,5 +1,5 @@
-// Package supervise runs the programs of a test cluster: each has a log of its own, an early exit is reported, and no
-// program outlives this process (on Linux).
+// Package supervise runs the programs of a test cluster: each has its own log, an early exit is reported, and no program
+// outlives this process (on Linux).
 package supervise
 
 import (
@@ -69,7 +69,7 @@ func (g *Group) Start(cmd *exec.Cmd) error {
 	return nil
 }
 
-// OnStop adds what Stop does before it stops the programs that are running now.
+// OnStop adds a function that Stop calls before it stops the programs that are running now.
 func (g *Group) OnStop(stop func() error) { g.stops = append(g.stops, stop) }
 
 // Stop stops all programs, the last one first.

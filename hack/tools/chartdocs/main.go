@@ -53,7 +53,7 @@ func run(chart string) error {
 	return os.WriteFile(file, out.Bytes(), 0o644)
 }
 
-// described finds what a comment says of a value, behind the comments on its section.
+// described returns what a comment says about a value, after the comments on its section.
 var described = regexp.MustCompile(`(?s)(?:^|\n)# -- (.*)$`)
 
 // rows writes a row for each value with a comment, and looks for others below those without one.

@@ -33,7 +33,7 @@ func (s *Simulator) AddAccount(username string) *Account {
 	return a
 }
 
-// grant is the token of an account for one client identifier, and what hangs on it.
+// grant is the token of an account for one client identifier, and what depends on it.
 type grant struct {
 	token            string
 	account          *Account
@@ -46,7 +46,7 @@ type grant struct {
 	accessTokens     map[*MediaServer]string // to servers shared with the account
 }
 
-// serverGrant says for which shared server an access token is, and by whose grant.
+// serverGrant holds the shared server that an access token is for, and the grant behind it.
 type serverGrant struct {
 	*grant
 	server *MediaServer
@@ -60,7 +60,7 @@ func (s *Simulator) SignIn(a *Account, clientIdentifier string) string {
 	return s.grantToken(a, &PIN{ClientIdentifier: clientIdentifier})
 }
 
-// grantToken mints the token a claimed PIN stands for: one per account and client identifier, the earlier one dies.
+// grantToken mints the token of a claimed PIN: one per account and client identifier, which invalidates the earlier one.
 func (s *Simulator) grantToken(a *Account, p *PIN) string {
 	for _, g := range s.grants {
 		if g.account == a && g.clientIdentifier == p.ClientIdentifier {
@@ -77,7 +77,7 @@ func (s *Simulator) grantToken(a *Account, p *PIN) string {
 	return g.token
 }
 
-// RevokeTokens revokes all tokens of an account: the person has ticked "sign out connected devices".
+// RevokeTokens revokes all tokens of an account, as when a person ticks "sign out connected devices".
 func (s *Simulator) RevokeTokens(a *Account) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,8 +88,7 @@ func (s *Simulator) RevokeTokens(a *Account) {
 	}
 }
 
-// ValidTokens returns the account tokens that plex.tv accepts, in no particular order. Those for shared servers are not
-// among them.
+// ValidTokens returns the account tokens that plex.tv accepts, in no particular order, without those for shared servers.
 func (s *Simulator) ValidTokens() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +102,7 @@ func (s *Simulator) revoke(g *grant) {
 	}
 }
 
-// owner finds whose token it is, be it an account's or one for a shared server.
+// owner returns the account of a token, which may be an account's or one for a shared server.
 func (s *Simulator) owner(token string) *grant {
 	if sg := s.serverTokens[token]; sg != nil {
 		return sg.grant
@@ -111,7 +110,7 @@ func (s *Simulator) owner(token string) *grant {
 	return s.grants[token]
 }
 
-// signedIn refuses requests whose token is not an account's. A device that tells what it provides is one that does.
+// signedIn refuses requests whose token is not an account's. It records what the device says it provides.
 func (s *Simulator) signedIn(h handler) handler {
 	return func(c *call) answer {
 		s.mu.Lock()
@@ -165,7 +164,7 @@ func userBody(g *grant) object {
 	}}
 }
 
-// newToken has the form of plex.tv's tokens: 20 characters, now and then with a dash in front.
+// newToken returns a token in the form of plex.tv's: 20 characters, sometimes with a leading dash.
 func newToken() string { return base64.RawURLEncoding.EncodeToString(randomBytes(15)) }
 
 func hexText(size int) string { return fmt.Sprintf("%x", randomBytes(size)) }

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// authority is the private CA behind all certificates. It signs with an intermediate one, as public authorities do.
-// Certificates are judged by real time.
+// authority is the private CA of all certificates. It signs with an intermediate certificate, as public authorities do.
+// Certificates are validated in real time.
 type authority struct {
 	certificate  *x509.Certificate // what clients trust
 	intermediate *x509.Certificate
@@ -38,7 +38,7 @@ func newAuthority() *authority {
 // chain is a server's certificate with the intermediate one after it.
 type chain tls.Certificate
 
-// issue makes a certificate for loopback and the names.
+// issue returns a certificate for loopback and the names.
 func (a *authority) issue(names ...string) chain {
 	key := newKey()
 	leaf := sign(&x509.Certificate{
@@ -60,14 +60,14 @@ func (c chain) config(incomplete func() bool) *tls.Config {
 	}}
 }
 
-// CertPool returns the authority behind the https certificates of plex.tv and the media servers, for clients to trust.
+// CertPool returns the authority of the https certificates of plex.tv and the media servers, for clients to trust.
 func (s *Simulator) CertPool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(s.authority.certificate)
 	return pool
 }
 
-// CertPEM returns the certificate of CertPool in PEM form, as it is kept in files and Secrets.
+// CertPEM returns the certificate of CertPool in PEM form, for files and Secrets.
 func (s *Simulator) CertPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.authority.certificate.Raw})
 }

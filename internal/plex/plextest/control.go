@@ -33,7 +33,7 @@ func (s *Simulator) setAddresses(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// server returns the first media server that is the one; nil: there is none.
+// server returns the first media server that satisfies a condition, or nil.
 func (s *Simulator) server(is func(*MediaServer) bool) *MediaServer {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// faultOrder is the body of POST /_control/faults. Everything in it may be left out.
+// faultOrder is the body of POST /_control/faults. All fields are optional.
 type faultOrder struct {
 	Faults []struct {
 		Fault
@@ -54,8 +54,8 @@ var controllable = []Endpoint{
 	SubmitLinkPage, Identity, Library, Sections, Root, Unknown,
 }
 
-// controlFaults orders faults (POST) or ends all of them (DELETE). It serves loopback only. A page of another site can
-// neither send JSON nor DELETE, and the Host of a rebound name is no loopback address.
+// controlFaults sets faults (POST) or clears all of them (DELETE). It serves loopback only: a page of another site can send
+// neither JSON nor DELETE, and the Host of a rebound name is not a loopback address.
 func (s *Simulator) controlFaults(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !isLoopback(r.RemoteAddr), !isLoopback(r.Host):
@@ -84,7 +84,7 @@ func isLoopback(address string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// orderFaults changes nothing unless it understands the whole order.
+// orderFaults changes nothing unless the whole order is valid.
 func (s *Simulator) orderFaults(body io.Reader) error {
 	var order faultOrder
 	if err := decodeStrictly(body, &order); err != nil {

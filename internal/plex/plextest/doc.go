@@ -9,13 +9,13 @@
 //	// … the program under test mints a PIN at sim.URL …
 //	err := sim.Link(code, alice) // the person enters it
 //
-// It behaves as plex.tv and media servers were recorded to behave, warts included: short-lived claimed PINs, XML
-// without an Accept header, explicit nulls, https and http on one port. Faults can be ordered per endpoint, every
-// request is recorded, and Network plays a LAN whose addresses are dead, foreign or real.
+// It behaves as recorded from plex.tv and media servers, warts included: short-lived claimed PINs, XML without an Accept
+// header, explicit nulls, https and http on one port. Faults can be set per endpoint, every request is recorded, and
+// Network simulates a LAN whose addresses are dead, foreign or real.
 //
-// PINs and tokens live by Options.Clock. Delays are of real time, because the sockets that wait for them are; for
-// the same reason a Simulator is of no use inside a testing/synctest bubble.
+// The lifetime of PINs and tokens follows Options.Clock. Delays are in real time, because sockets are; for the same reason
+// a Simulator does not work inside a testing/synctest bubble.
 //
-// README.md lists what is simulated, on which evidence, and what is not. The link page asks for no password: never
-// serve it to others.
+// README.md lists what is simulated, based on which evidence, and what is not. The link page asks for no password: do not
+// expose it.
 package plextest

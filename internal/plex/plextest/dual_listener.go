@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-// dualListener takes http and https on one port, as media servers do: a TLS connection begins with byte 22.
+// dualListener accepts http and https on one port, as media servers do: a TLS connection begins with byte 22.
 type dualListener struct {
 	net.Listener
 
@@ -36,7 +36,7 @@ func (d *dualListener) run() {
 	}
 }
 
-// sort looks at the first byte apart from Accept, since a connection that stays silent must hold up no other.
+// sort reads the first byte outside of Accept, because a silent connection must not block others.
 func (d *dualListener) sort(raw net.Conn) {
 	stop := context.AfterFunc(d.running, func() { raw.Close() })
 	r := bufio.NewReader(raw)
@@ -72,7 +72,7 @@ func (d *dualListener) Close() error {
 	return d.Listener.Close()
 }
 
-// peekedConn is a connection whose first bytes are in a reader already.
+// peekedConn is a connection whose first bytes have been read into a reader.
 type peekedConn struct {
 	net.Conn
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// edit changes the true answer as Drift and OddRecords ask for.
+// edit changes the true answer according to Drift and OddRecords.
 func (f Fault) edit(a answer) answer {
 	if !strings.Contains(a.header.Get("Content-Type"), "json") {
 		return a
@@ -22,7 +22,7 @@ func (f Fault) edit(a answer) answer {
 	return a
 }
 
-// drift returns the value with other types. Text of digits stays text where it is longer than numbers usually are.
+// drift returns the value with other types. Digits stay text if there are more of them than numbers usually have.
 func drift(v any) any {
 	switch v := v.(type) {
 	case bool:
@@ -45,7 +45,7 @@ func drift(v any) any {
 	return v
 }
 
-// oddRecords are of the kinds that accounts have had in their lists, most of them servers that strangers share.
+// oddRecords are like records that real accounts have had in their lists, most of them servers shared by strangers.
 func oddRecords() []any {
 	server := func(key string, value any) map[string]any {
 		record := map[string]any{

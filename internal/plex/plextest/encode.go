@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// object is a thing that Plex sends as a JSON object or as an XML element, with its fields in order.
+// object is sent as a JSON object or as an XML element, with its fields in order.
 type object struct {
 	tag    string // the element's name in XML
 	fields []field
@@ -86,7 +86,7 @@ func (l list) writeXML(b *bytes.Buffer, wrapper string) {
 	}
 }
 
-// attribute is a value as XML has it: null is empty and a bool is 0 or 1.
+// attribute returns a value in XML form: null is empty and a bool is 0 or 1.
 func attribute(v any) string {
 	switch v {
 	case nil:
@@ -99,7 +99,7 @@ func attribute(v any) string {
 	return fmt.Sprint(v)
 }
 
-// reply answers with an object in the form the caller asked for.
+// reply answers with an object in the requested form.
 func (c *call) reply(status int, o object) answer {
 	return c.encode(status, o, o.writeXML)
 }
@@ -114,7 +114,7 @@ func (c *call) replyList(status int, l list, wrapper string) answer {
 	return c.encode(status, l, func(b *bytes.Buffer) { l.writeXML(b, wrapper) })
 }
 
-// encode answers with v in JSON if the caller asked for it, else with what writeXML writes.
+// encode answers with v in JSON if that was requested, else with what writeXML writes.
 func (c *call) encode(status int, v any, writeXML func(*bytes.Buffer)) answer {
 	var b bytes.Buffer
 	contentType := "application/xml; charset=utf-8"
@@ -160,12 +160,12 @@ func (c *call) plexError(status, code int) answer {
 	return c.encode(status, map[string]list{"errors": errors}, func(b *bytes.Buffer) { errors.writeXML(b, "errors") })
 }
 
-// refuse is an endpoint that only has errors.
+// refuse returns a handler that always answers with an error.
 func refuse(status, code int) handler {
 	return func(c *call) answer { return c.plexError(status, code) }
 }
 
-// htmlPage is what a proxy before plex.tv, or a media server, sends as an error.
+// htmlPage is the error page of a proxy in front of plex.tv, or of a media server.
 func htmlPage(status int) answer {
 	title := fmt.Sprint(status, " ", http.StatusText(status))
 	return answer{
@@ -175,5 +175,5 @@ func htmlPage(status int) answer {
 	}
 }
 
-// timestamp is a time as plex.tv writes it.
+// timestamp formats a time as plex.tv does.
 func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Fault is something that goes wrong with the next requests to an endpoint. Its fields combine; those that are zero
-// leave the true answer as it is.
+// Fault changes the answers to the next requests to an endpoint. Its fields combine; zero fields leave the true answer
+// unchanged.
 type Fault struct {
 	Endpoint Endpoint
 	Server   string // only at the media server of this name; empty: wherever the endpoint is
@@ -37,7 +37,7 @@ type Fault struct {
 	OddRecords bool // a list has records that make no sense between the true ones
 }
 
-// Fault orders a fault. Faults of the same endpoint strike one after the other, in the order they came.
+// Fault adds a fault. Faults of the same endpoint apply one after the other, in order.
 func (s *Simulator) Fault(f Fault) {
 	if f.Times == 0 {
 		f.Times = 1
@@ -54,8 +54,8 @@ func (s *Simulator) ClearFaults() {
 	s.faults = nil
 }
 
-// Limit is how many requests plex.tv answers to each address, by Options.Clock. It answers 429 to the others, which have
-// no effect and do not count.
+// Limit is how many requests of each address plex.tv answers, by Options.Clock. It answers 429 to the others, which have no
+// effect and do not count.
 type Limit struct {
 	PerSecond  float64 // 0: no limit
 	Burst      int     // requests that are answered at once after a quiet time
@@ -97,7 +97,7 @@ func (s *Simulator) overLimit(server string, r *http.Request) (Fault, bool) {
 	return f, true
 }
 
-// nextFault takes the fault that is to strike now. The zero Fault does nothing.
+// nextFault removes and returns the fault to apply now. The zero Fault does nothing.
 func (s *Simulator) nextFault(server string, endpoint Endpoint) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +117,7 @@ func (s *Simulator) nextFault(server string, endpoint Endpoint) Fault {
 	return *f
 }
 
-// usualCode is what plex.tv puts into the body with a status; 0: it sends a page.
+// usualCode returns the code in plex.tv's body for a status, or 0 if it sends a page.
 func (f Fault) usualCode() int {
 	switch f.Status {
 	case http.StatusBadRequest:
@@ -135,7 +135,7 @@ func (f Fault) usualCode() int {
 	return 0
 }
 
-// answer is what the fault puts in place of the true answer, if it does.
+// answer returns the fault's answer in place of the true one, if it has one.
 func (f Fault) answer(server string, c *call) (a answer, replaced bool) {
 	code := f.Code
 	if code == 0 && server == plexTVName {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Server says what a media server is like. The zero value is an unclaimed server, which accepts no token.
+// Server describes a media server. The zero value is an unclaimed server, which accepts no token.
 type Server struct {
 	Name       string
 	Owner      *Account   // nil: a foreign server, in no list
@@ -110,7 +110,7 @@ func (m *MediaServer) Stop() {
 	}
 }
 
-// Start brings a stopped server up again at the same address. It panics when that is taken meanwhile.
+// Start starts a stopped server at the same address. It panics if the address has been taken.
 func (m *MediaServer) Start() {
 	m.mu.Lock()
 	running := m.http != nil
@@ -184,8 +184,7 @@ func (m *MediaServer) answer(state Server, endpoint Endpoint, c *call) answer {
 	return a
 }
 
-// wake waits for the disks, unless they are awake, and reports whether the caller is still there. A caller who leaves
-// has started them all the same.
+// wake waits for the disks to spin up, and reports whether the caller is still connected. They spin up even if it is not.
 func (m *MediaServer) wake(r *http.Request, spinUp time.Duration) bool {
 	m.sim.mu.Lock()
 	awake := m.awake
@@ -201,7 +200,7 @@ func (m *MediaServer) wake(r *http.Request, spinUp time.Duration) bool {
 	return pause(r, spinUp)
 }
 
-// accepts reports whether the token is good here, or was when the server asked plex.tv about it.
+// accepts reports whether the token is valid here, or was when the server asked plex.tv about it.
 func (m *MediaServer) accepts(token string) bool {
 	m.sim.mu.Lock()
 	defer m.sim.mu.Unlock()
@@ -215,7 +214,8 @@ func (m *MediaServer) accepts(token string) bool {
 	return valid
 }
 
-// valid reports whether plex.tv calls the token good for this server: an account token of the owner, or one made for it.
+// valid reports whether plex.tv considers the token valid for this server: an account token of the owner, or one minted for
+// this server.
 func (m *MediaServer) valid(token string) bool {
 	if sg := m.sim.serverTokens[token]; sg != nil {
 		return sg.server == m && slices.Contains(m.server.SharedWith, sg.account)
@@ -276,7 +276,7 @@ func (m *MediaServer) root(state Server) object {
 	}...)
 }
 
-// container is what media servers wrap every answer in, and plex.tv some old ones.
+// container wraps every answer of media servers, and some old ones of plex.tv.
 func container(size int, fields ...field) object {
 	return object{"MediaContainer", append([]field{{"size", size}}, fields...)}
 }

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// Network plays a LAN: it maps the addresses that a server advertises to listeners on loopback. Give its DialContext
-// to the http.Transport under test. Set its fields before the first dial, or in Update.
+// Network simulates a LAN: it maps the addresses that a server advertises to listeners on loopback. Use its DialContext in
+// the http.Transport under test. Set its fields before the first dial, or in Update.
 type Network struct {
 	Listeners map[string]string // "192.168.1.100:32400" to the loopback address behind it, as in MediaServer.Addr
 	Hosts     map[string]string // names to the IP addresses they resolve to; other names do not exist
@@ -26,8 +26,8 @@ func (n *Network) Update(change func()) {
 	change()
 }
 
-// DialContext dials the listener behind addr. Loopback addresses are dialled as they are. An IP address that has
-// listeners on other ports only refuses; one that has none swallows packets: the dial ends with ctx.
+// DialContext dials the listener behind addr. Loopback addresses are dialed directly. An IP address with listeners only on
+// other ports refuses; one without listeners drops packets: the dial ends with ctx.
 func (n *Network) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	target, err := n.resolve(network, addr)
 	if err != nil {
@@ -40,7 +40,7 @@ func (n *Network) DialContext(ctx context.Context, network, addr string) (net.Co
 	return new(net.Dialer).DialContext(ctx, network, target)
 }
 
-// resolve notes the dial and returns what to dial in place of addr; "": nothing answers.
+// resolve records the dial and returns the address to dial in place of addr, or "" if nothing answers.
 func (n *Network) resolve(network, addr string) (string, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -71,7 +71,7 @@ func (n *Network) resolve(network, addr string) (string, error) {
 	return "", nil
 }
 
-// Dialed returns the addresses that were dialled, in order, as the client named them.
+// Dialed returns the addresses that were dialed, in order, as the client named them.
 func (n *Network) Dialed() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()

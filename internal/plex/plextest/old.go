@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// routeOld adds the endpoints from before /api/v2 that libraries still ask for. They answer in XML whatever Accept says.
+// routeOld adds the endpoints from before /api/v2 that libraries still use. They answer in XML whatever Accept says.
 func (s *Simulator) routeOld(mux *http.ServeMux) {
 	for pattern, e := range map[string]struct {
 		endpoint Endpoint

@@ -14,8 +14,8 @@ import (
 const (
 	pinLife       = 900 * time.Second
 	strongPINLife = 1800 * time.Second
-	// claimedPINLife is all that is left of a PIN once it has been claimed. Whether plex.tv counts from the claim or
-	// from the first read after it is not known; from the claim is the harder case.
+	// claimedPINLife is the rest of a PIN's life once it has been claimed. Whether plex.tv counts from the claim or from the
+	// first read after it is not known; from the claim is the harder case.
 	claimedPINLife = 10 * time.Second
 
 	pinLength       = 4
@@ -52,7 +52,7 @@ func (s *Simulator) PINs() []PIN {
 	return pins
 }
 
-// Link enters a PIN at plex.tv/link for the account, which takes no strong PIN.
+// Link enters a PIN at plex.tv/link for the account. The page does not accept strong PINs.
 func (s *Simulator) Link(code string, a *Account) error {
 	_, err := s.enter(code, a)
 	return err
@@ -67,7 +67,7 @@ func (s *Simulator) enter(code string, a *Account) (PIN, error) {
 	return s.claim(code, a)
 }
 
-// claim gives the PIN its token, be it strong or not.
+// claim gives the PIN, strong or not, its token.
 func (s *Simulator) claim(code string, a *Account) (PIN, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

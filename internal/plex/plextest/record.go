@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Endpoint names what a request is for, without anything that differs from call to call.
+// Endpoint names the kind of a request, without anything that differs from call to call.
 type Endpoint string
 
 // The endpoints of plex.tv and of media servers. They name the request in records and the target of a Fault.
@@ -40,7 +40,7 @@ func (e Endpoint) split() (method, path string) {
 	return method, path
 }
 
-// Request is the record of one request. It holds secrets (see Simulator.Secrets): log none but the fields up to DeviceName.
+// Request is the record of one request. It holds secrets (see Simulator.Secrets): log only the fields up to DeviceName.
 type Request struct {
 	Time     time.Time // when it arrived, by the simulator's clock
 	Server   string    // "plex.tv" or the media server's name
@@ -106,7 +106,7 @@ func (s *Simulator) Count(endpoint Endpoint) int {
 	return n
 }
 
-// ResetRequests forgets the record. Secrets are kept.
+// ResetRequests clears the record. Secrets are kept.
 func (s *Simulator) ResetRequests() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// directDomain is where the names of servers' https addresses lie. Real ones are in plex.direct; a test must not send
-// DNS queries to Plex.
+// directDomain is the domain of servers' https addresses. Real ones are in plex.direct; a test must not send DNS queries to
+// Plex.
 const directDomain = ".plex.direct.test"
 
 // Connection is one address under which a server is advertised. It is sent verbatim, empty fields too.
@@ -27,7 +27,7 @@ type Connection struct {
 	IPv6     bool // sent only with includeIPv6=1
 }
 
-// LocalConnection makes the connection that plex.tv would list for a local address, from its URI. The address of
+// LocalConnection returns the connection that plex.tv would list for a local address, from its URI. The address of
 // https://192-168-1-100.HASH.plex.direct:32400 is 192.168.1.100.
 func LocalConnection(uri string) Connection {
 	u, err := url.Parse(uri)

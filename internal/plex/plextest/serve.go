@@ -17,7 +17,7 @@ const plexTVName = "plex.tv"
 // handler answers one endpoint. What it returns is still subject to the fault that was ordered for the request.
 type handler func(*call) answer
 
-// call is one request with what every endpoint reads of it.
+// call is one request, with the values that every endpoint reads.
 type call struct {
 	*http.Request
 
@@ -53,8 +53,8 @@ func wantsJSON(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "json")
 }
 
-// parameters reads the query and the body, which may be a form or JSON. A body that cannot be read holds none, and
-// neither does JSON that is no object: axios sends "" for an empty body.
+// parameters reads the query and the body, which may be a form or JSON. An unreadable body counts as empty, and so does JSON
+// that is not an object: axios sends "" for an empty body.
 func parameters(r *http.Request) url.Values {
 	r.Body = http.MaxBytesReader(nil, r.Body, 1<<20)
 	_ = r.ParseForm()
@@ -141,7 +141,7 @@ func (a answer) write(w http.ResponseWriter, r *http.Request, slow time.Duration
 	}
 }
 
-// pause waits in real time and reports whether the caller is still there.
+// pause waits in real time and reports whether the caller is still connected.
 func pause(r *http.Request, d time.Duration) bool {
 	if d <= 0 {
 		return true

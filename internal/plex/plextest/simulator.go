@@ -13,7 +13,7 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// Options steer a Simulator. The zero value is useful.
+// Options configure a Simulator. The zero value is ready to use.
 type Options struct {
 	Clock clock.PassiveClock // by which PINs expire; nil: the real one
 	Addr  string             // where plex.tv listens; empty: a free port of 127.0.0.1

@@ -14,7 +14,7 @@ var statusHTML string
 
 var statusTemplate = template.Must(template.New("status").Parse(pageStyle + statusHTML))
 
-// shownRequests is how many requests the status page lists: what a person reads of a flow.
+// shownRequests is how many requests the status page lists.
 const shownRequests = 50
 
 // statusView is what the status page shows. It holds no secret as a whole.
@@ -36,7 +36,7 @@ type serverView struct {
 	SharedWith                        []string
 }
 
-// showStatusPage is not recorded: a page that is reloaded would push everything else out.
+// showStatusPage is not recorded: reloads would push everything else out.
 func (s *Simulator) showStatusPage(w http.ResponseWriter, r *http.Request) {
 	page(http.StatusOK, statusTemplate, s.statusView()).write(w, r, 0)
 }
@@ -72,7 +72,7 @@ func (s *Simulator) statusView() statusView {
 	return v
 }
 
-// beginning is what a token may be recognized by.
+// beginning returns the first characters of a token, to recognize it by.
 func beginning(token string) string {
 	if token == "" {
 		return ""
