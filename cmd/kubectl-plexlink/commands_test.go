@@ -42,7 +42,7 @@ func TestStatusScreens(t *testing.T) {
 	}
 }
 
-func TestErrorsTellWhatToDo(t *testing.T) {
+func TestErrorsSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	noPlexLinks := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(noPlexLinks.Close)

@@ -36,7 +36,7 @@ func forbidden(resource string) error {
 	return explain(apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "", errors.New("no")))
 }
 
-func TestDoctorsScreens(t *testing.T) {
+func TestDoctorScreens(t *testing.T) {
 	t.Parallel()
 	running := []appsv1.Deployment{operator("ghcr.io/plexlink/operator:v0.3.0@sha256:abc", 1)}
 	for name, f := range map[string]findings{
@@ -69,7 +69,7 @@ func TestDoctorsScreens(t *testing.T) {
 	}
 }
 
-func TestDoctorsExitCodeCountsWhatAPersonCanDo(t *testing.T) {
+func TestDoctorExitCodes(t *testing.T) {
 	t.Parallel()
 	running := []appsv1.Deployment{operator("operator:v0.3.0", 1)}
 	for name, c := range map[string]struct {
@@ -90,7 +90,7 @@ func TestDoctorsExitCodeCountsWhatAPersonCanDo(t *testing.T) {
 	}
 }
 
-func TestDoctorAsksForNoMoreThanTheMetadataOfTheSecret(t *testing.T) {
+func TestDoctorReadsOnlyTheMetadataOfTheSecret(t *testing.T) {
 	t.Parallel()
 	answers := map[string]any{
 		"/apis/plexlink.dev/v1alpha1/namespaces/media/plexlinks/kometa": linked(),

@@ -181,7 +181,7 @@ func TestNarrowTerminalGetsPlainLines(t *testing.T) {
 	}
 }
 
-func TestPlainLinesTellWhatAFollowerWaitsFor(t *testing.T) {
+func TestPlainLinesShowWhatAFollowerWaitsFor(t *testing.T) {
 	t.Parallel()
 	const want = "Waiting for PlexLink kometa to be linked; run: kubectl plexlink link -n media kometa"
 	lines := view{link: following(), now: now}.plainLines(nil)

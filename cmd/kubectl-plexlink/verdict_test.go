@@ -30,7 +30,7 @@ func stalled(link *v1alpha1.PlexLink) {
 
 func changed(link *v1alpha1.PlexLink) { link.Generation++ }
 
-func TestExitCodeTellsTheWorstState(t *testing.T) {
+func TestExitCodeIsThatOfTheWorstState(t *testing.T) {
 	t.Parallel()
 	ready := state(v1alpha1.ReasonLinked)
 	person := state(v1alpha1.ReasonAwaitingLink, withPIN)
@@ -68,7 +68,7 @@ func TestExitCodeTellsTheWorstState(t *testing.T) {
 	}
 }
 
-func TestPINIsRequestedOnlyWhereNoneComesUnasked(t *testing.T) {
+func TestPINIsRequestedOnlyIfNoneComesAutomatically(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		link v1alpha1.PlexLink
@@ -88,7 +88,7 @@ func TestPINIsRequestedOnlyWhereNoneComesUnasked(t *testing.T) {
 	}
 }
 
-func TestViewTellsWhenThereIsNothingToWaitFor(t *testing.T) {
+func TestViewEndsWhenThereIsNothingToWaitFor(t *testing.T) {
 	t.Parallel()
 	handled := func(link *v1alpha1.PlexLink) { link.Status.LastHandledLinkRequest = "now" }
 	relinking := func(link *v1alpha1.PlexLink) {

@@ -111,7 +111,7 @@ func checkArchive(t *testing.T, file string, pf platform) {
 	}
 }
 
-func TestTooLargeBinaryIsRefused(t *testing.T) {
+func TestBinaryThatIsTooLargeIsRefused(t *testing.T) {
 	t.Parallel()
 	err := run("v1.2.3", built(t, maxSize/len("linux-amd64")+1), "../../LICENSE", t.TempDir())
 	if err == nil || !strings.Contains(err.Error(), "more than") {

@@ -9,8 +9,8 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// After a start all links are queued at handler.LowPriority. 10,000 of them without a token got no PIN: those that waited
-// for the first look at all others came back every second, before the others.
+// After a start all links are queued at handler.LowPriority. 10,000 links without a token got no PIN: those that waited for
+// the first reconcile of all others were requeued every second, before the others.
 func TestLinksComeBackByWhatTheyWaitFor(t *testing.T) {
 	t.Parallel()
 	link := &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Namespace: "media", Name: "x"}}

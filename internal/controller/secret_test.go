@@ -106,7 +106,7 @@ func TestOnlyOwnTypesOfSecret(t *testing.T) {
 	}
 }
 
-func TestFailedRequestsForSecretsAreToldApart(t *testing.T) {
+func TestFailedRequestsForSecretsAreDistinguished(t *testing.T) {
 	t.Parallel()
 	secrets := schema.GroupResource{Resource: "secrets"}
 	kind := schema.GroupKind{Kind: "Secret"}
@@ -166,7 +166,7 @@ func TestContestedSecretNamesTheManagerThatChangesIt(t *testing.T) {
 	}
 }
 
-func TestCacheKeepsOnlyWhatIsRead(t *testing.T) {
+func TestCacheHoldsOnlyWhatIsRead(t *testing.T) {
 	t.Parallel()
 	secret := secretMetadata()
 	secret.Name, secret.Namespace, secret.UID, secret.ResourceVersion = "x", "media", "1", "2"

@@ -15,7 +15,7 @@ type failure struct {
 	spec     string
 }
 
-func TestOnlyADefiniteNoThatIsFoundAgainIsConfirmed(t *testing.T) {
+func TestOnlyARepeatedDefiniteProblemIsConfirmed(t *testing.T) {
 	t.Parallel()
 	const gone, refused, silent, away = v1alpha1.ReasonServerNotFound, v1alpha1.ReasonTokenRejected,
 		v1alpha1.ReasonServerUnreachable, v1alpha1.ReasonPlexUnavailable
@@ -49,7 +49,7 @@ func TestOnlyADefiniteNoThatIsFoundAgainIsConfirmed(t *testing.T) {
 	}
 }
 
-func TestServerMayBeReplacedAfterADayOfSilenceOnly(t *testing.T) {
+func TestServerMayBeReplacedOnlyAfterADayOfSilence(t *testing.T) {
 	t.Parallel()
 	silent := serverProblem{Reason: v1alpha1.ReasonServerUnreachable, Spec: "x"}
 	s := newState("identifier", "").serverFailed(silent, start).serverFailed(silent, start.Add(23*time.Hour))
@@ -78,7 +78,7 @@ func TestDoubtAndRefusalCountFromTheirBeginning(t *testing.T) {
 }
 
 // Faults C1 and C11: the message told neither that the address ends with its Pod, nor that no token was verified.
-func TestProofTellsItsLimits(t *testing.T) {
+func TestProofStatesItsLimits(t *testing.T) {
 	t.Parallel()
 	s := linkedScope()
 	const at = "My Plex Server answers at http://192.168.1.100:32400"

@@ -27,7 +27,7 @@ type pages struct{}
 func (pages) EntryURL() string           { return "https://plex.tv/link" }
 func (pages) LinkURL(code string) string { return "https://plex.tv/link/?pin=" + code }
 
-// linkedScope is a link at which nothing is wrong.
+// linkedScope returns the scope of a link without a problem.
 func linkedScope() *scope {
 	link := &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Name: "kometa", Namespace: "media", Generation: 3}}
 	return &scope{
@@ -53,7 +53,7 @@ func failed(s *scope, err error) {
 	}
 }
 
-func TestStatusTellsWhatHappenedAndWhatToDo(t *testing.T) {
+func TestStatusSaysWhatHappenedAndWhatToDo(t *testing.T) {
 	t.Parallel()
 	nothing := func(s *scope) { s.state, s.secretSynced, s.secretExists = newState("x", ""), false, false }
 	pin := func(s *scope) {
@@ -178,8 +178,8 @@ func TestStatusTellsWhatHappenedAndWhatToDo(t *testing.T) {
 	}
 }
 
-// A tool that waits for a new token sees neither another status nor a PIN while plex.tv asks for a pause.
-func TestAuthorizedTellsThatALinkIsLinkedAnew(t *testing.T) {
+// While plex.tv asks for a pause, a tool that waits for a new token sees neither another status nor a PIN.
+func TestAuthorizedShowsARelink(t *testing.T) {
 	t.Parallel()
 	s := linkedScope()
 	authorized := func() string {
@@ -208,7 +208,7 @@ func TestStatusDoesNotChangeWithoutACause(t *testing.T) {
 	}
 }
 
-func TestStatusTakesNothingFromTheStatusOfBefore(t *testing.T) {
+func TestStatusTakesNothingFromThePreviousStatus(t *testing.T) {
 	t.Parallel()
 	s := linkedScope()
 	want := deriveStatus(s, pages{})

@@ -13,7 +13,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-func TestOneListAMinuteServesAllCallersAndReadsAServiceOnce(t *testing.T) {
+func TestOneListPerMinuteServesAllCallersAndReadsAServiceOnce(t *testing.T) {
 	t.Parallel()
 	a := &api{slices: []discoveryv1.EndpointSlice{slice("media", "plex", endpoint("10.42.0.5"))}, services: map[string]corev1.Service{"plex": service(80)}}
 	f, clock := finder(a)
@@ -35,7 +35,7 @@ func TestOneListAMinuteServesAllCallersAndReadsAServiceOnce(t *testing.T) {
 	}
 }
 
-func TestOnlyTheNamespacesThatAreServedAreLookedAt(t *testing.T) {
+func TestOnlyServedNamespacesAreSearched(t *testing.T) {
 	t.Parallel()
 	a := &api{
 		slices: []discoveryv1.EndpointSlice{
@@ -55,7 +55,7 @@ func TestOnlyTheNamespacesThatAreServedAreLookedAt(t *testing.T) {
 	}
 }
 
-func TestMissingRightIsNoErrorAndLoggedOnceUntilItIsThere(t *testing.T) {
+func TestMissingPermissionIsNoErrorAndLoggedOnce(t *testing.T) {
 	t.Parallel()
 	a := &api{
 		slices:   []discoveryv1.EndpointSlice{slice("media", "plex", endpoint("10.42.0.5"))},
@@ -84,7 +84,7 @@ func TestMissingRightIsNoErrorAndLoggedOnceUntilItIsThere(t *testing.T) {
 	find(4, 1, 2)
 }
 
-func TestOutageIsAnErrorThatIsSoonRetried(t *testing.T) {
+func TestOutageIsAnErrorAndRetriedSoon(t *testing.T) {
 	t.Parallel()
 	a := &api{listErr: errors.New("etcd is away")}
 	f, clock := finder(a)

@@ -118,7 +118,7 @@ func TestPortIsThatOfTheService(t *testing.T) {
 	}
 }
 
-func TestAddressesOfPodsAreTold(t *testing.T) {
+func TestAddressesOfPodsAreRecognized(t *testing.T) {
 	t.Parallel()
 	f, _ := finder(&api{slices: []discoveryv1.EndpointSlice{slice("media", "plex", endpoint("10.42.0.5", pod), endpoint("10.42.0.6", pod, notReady),
 		endpoint("192.168.1.100"), endpoint("192.168.1.101", node))}})

@@ -213,7 +213,7 @@ func TestPollsGoFirstAfterAPause(t *testing.T) {
 	}
 }
 
-func TestEndOfAPauseIsNoFlood(t *testing.T) {
+func TestEndOfAPauseCausesNoBurst(t *testing.T) {
 	t.Parallel()
 	p := New(Options{QPS: 5, Burst: 10})
 	p.Answered(Answer{Throttled: true, RetryAfter: time.Minute, Asked: start}, start)
@@ -270,7 +270,7 @@ func TestReducedRateHasNoBurst(t *testing.T) {
 	}
 }
 
-func TestProperAnswersRestoreTheRate(t *testing.T) {
+func TestSuccessesRestoreTheRate(t *testing.T) {
 	t.Parallel()
 	ok, failed := Answer{OK: true}, Answer{}
 	for name, c := range map[string]struct {
@@ -302,7 +302,7 @@ func TestProperAnswersRestoreTheRate(t *testing.T) {
 	}
 }
 
-func TestTimeOfFailuresRestoresNothing(t *testing.T) {
+func TestFailuresDoNotRestoreTheRate(t *testing.T) {
 	t.Parallel()
 	p := New(Options{QPS: 5, Burst: 10})
 	p.Answered(Answer{Throttled: true, Asked: start}, start)

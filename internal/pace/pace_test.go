@@ -59,7 +59,7 @@ func TestNothingPendingLeavesNoEntry(t *testing.T) {
 	}
 }
 
-func TestPlaceInLineOutlivesWhatElseEnds(t *testing.T) {
+func TestPlaceInLineSurvivesOtherChanges(t *testing.T) {
 	t.Parallel()
 	p := New(Options{QPS: 1, Burst: 1})
 	for i := range 3 {
@@ -85,7 +85,7 @@ func pendingEverywhere(p *Pace) {
 	p.Take(link(0), Poll, start)
 }
 
-func TestForgottenLinkBeginsAnew(t *testing.T) {
+func TestForgottenLinkStartsOver(t *testing.T) {
 	t.Parallel()
 	p := New(Options{QPS: 1, Burst: 1})
 	pendingEverywhere(p)

@@ -128,7 +128,7 @@ func TestPINIsPolledAfterTheClockWasSetBack(t *testing.T) {
 	}
 }
 
-func TestNewPINIsNotTakenForPolled(t *testing.T) {
+func TestNewPINCountsAsNotPolled(t *testing.T) {
 	t.Parallel()
 	q := newQueue(0.5)
 	q.Admit(link(0), start, start)

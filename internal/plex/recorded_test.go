@@ -61,7 +61,7 @@ func fifteen() (connections, urls []string) {
 	return connections, urls
 }
 
-// recorded is a plex.tv that answers every request with the same.
+// recorded is a plex.tv that gives the same answer to every request.
 func recorded(t *testing.T, status int, contentType, body string) *home {
 	t.Helper()
 	plexTV := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -251,8 +251,8 @@ func TestRecordedErrors(t *testing.T) {
 	}
 }
 
-// What can be ordered of the simulator, but is not an answer.
-func TestOddWorlds(t *testing.T) {
+// Situations that the simulator can produce, other than answers.
+func TestOddSituations(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	m := h.sim.AddServer(plextest.Server{Name: "Home", Owner: h.owner})

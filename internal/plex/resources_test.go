@@ -246,7 +246,7 @@ func FuzzDecodeResources(f *testing.F) {
 		`[{"provides":"server","clientIdentifier":"a","connections":[{"port":"auto"},{"uri":"http://plex.media.svc"}]}]`)
 }
 
-func TestUnreadableRecordTellsItsServerIfItCan(t *testing.T) {
+func TestUnreadableRecordNamesItsServerIfPossible(t *testing.T) {
 	t.Parallel()
 	for record, want := range map[string][]string{
 		`null`:                  {""},

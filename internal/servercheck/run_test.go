@@ -44,7 +44,7 @@ type run struct {
 	stop    func()        // ends it, and returns when nothing of it runs anymore
 }
 
-// pass lets time pass, until nothing of a bubble runs anymore at its end.
+// pass advances the time, and waits until the bubble is idle.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -101,7 +101,7 @@ func (r *run) changesOf(i int) []change {
 	return slices.Clone(r.changes[server(i)])
 }
 
-// BenchmarkSecond measures what a second costs in which nothing is due, and what a link takes of memory.
+// BenchmarkSecond measures the cost of a second in which nothing is due, and the memory of a link.
 func BenchmarkSecond(b *testing.B) {
 	const links = 10_000
 	names := make([]types.NamespacedName, links)

@@ -13,7 +13,7 @@ import (
 )
 
 // A server that is up every other minute, whether nothing or a proxy answers in its place.
-func TestServerThatComesAndGoesChangesTwiceInTenMinutesAtMost(t *testing.T) {
+func TestFlappingServerChangesAtMostTwiceInTenMinutes(t *testing.T) {
 	t.Parallel()
 	for _, gone := range []plex.Verdict{miss, other} {
 		synctest.Test(t, func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// tokenByHand links a device of alice's without any client, for those that have no PIN login.
+// tokenByHand links a device of alice without a client, for clients that have no PIN login.
 func tokenByHand(t *testing.T, clientIdentifier string) string {
 	t.Helper()
 	var pin struct {

@@ -1,5 +1,5 @@
-// Package clients lets clients that were not written for PlexLink talk to plexsim, the simulator as a process. They are
-// used as they are released: only the network is played, so that plex.tv and the names of media servers lead to plexsim.
+// Package clients runs clients that were not written for PlexLink against plexsim, the simulator as a process. They are used
+// as released: only the network is simulated, so that plex.tv and the names of media servers lead to plexsim.
 package clients
 
 import (
@@ -86,7 +86,7 @@ func runWithPlexsim(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// dial plays DNS: plex.tv is plexsim, and the names of media servers, 127-0-0-1.HASH.plex.direct.test, are loopback.
+// dial simulates DNS: plex.tv is plexsim, and the names of media servers, 127-0-0-1.HASH.plex.direct.test, are loopback.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	switch {

@@ -17,7 +17,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// The stories build upon each other, as they would in the life of a cluster.
+// The subtests build upon each other, as in the life of a cluster.
 func TestClusterWide(t *testing.T) {
 	for _, chapter := range []struct {
 		name string
@@ -43,7 +43,7 @@ func operatorRunsAsRestricted(t *testing.T) {
 	if pods := managers(t); len(pods) != 1 {
 		t.Errorf("%d operator Pods, not 1", len(pods))
 	}
-	// A single one has no Lease, so that it outlives an API server that is away.
+	// A single manager has no Lease, so that it survives an outage of the API server.
 	err := cluster.Get(t.Context(), client.ObjectKey{Namespace: system, Name: release}, &coordinationv1.Lease{})
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("the operator has a Lease: %v", err)
@@ -154,7 +154,7 @@ func uninstallingLeavesNothing(t *testing.T) {
 	do(t, "kubectl", "delete", "crd", "plexlinks.plexlink.dev", "--timeout=60s")
 }
 
-// leftovers finds what the chart made outside of its namespace, but for the CRD, which keeps people's links.
+// leftovers returns what the chart created outside of its namespace, without the CRD, which stays because of the links.
 func leftovers(t *testing.T) {
 	t.Helper()
 	left := do(t, "kubectl", "get", "clusterroles,clusterrolebindings,roles,rolebindings,services,deployments,jobs,serviceaccounts",
@@ -173,7 +173,7 @@ func TestWatchedNamespaces(t *testing.T) {
 	if _, err := run("", "kubectl", "auth", "can-i", "get", "secrets", "-n", "other", "--as", operator); err == nil {
 		t.Error("the operator may read Secrets in a namespace that it does not watch")
 	}
-	// Plex runs in a namespace whose Services the operator may not list: its Pod's address has to do.
+	// Plex runs in a namespace whose Services the operator may not list, so its Pod's address is used.
 	do(t, "kubectl", "apply", "-n", "other", "-f", "testdata/plex-service.yaml")
 	startPlex(t, "other", "home", "32401")
 	newLink(t, "other", "kometa")

@@ -1,7 +1,7 @@
 //go:build e2e
 
-// Package e2e tells the stories of a cluster owner on a real cluster, with its kubelet, scheduler and controllers: the
-// chart is installed, media apps wait and start, the operator is killed, upgraded and uninstalled. "make e2e" runs it.
+// Package e2e tests the chart and the operator on a real cluster, with kubelet, scheduler and controllers: the chart is
+// installed, media apps wait and start, the operator is killed, upgraded and uninstalled. "make e2e" runs it.
 package e2e
 
 import (
@@ -33,11 +33,11 @@ const (
 	chart   = root + "/charts/plexlink"
 	release = "plexlink"
 	system  = "plexlink-system"
-	// patience is long, for a machine that is busy with other things: most waits end after seconds.
+	// patience is long because the machine may be busy: most waits end after seconds.
 	patience = 3 * time.Minute
 )
 
-// cluster is where the stories take place.
+// cluster is the cluster under test.
 var cluster struct {
 	client.Client
 	config  *rest.Config
@@ -123,7 +123,7 @@ func startSimulator() error {
 	return err
 }
 
-// run runs a program with that input and returns what it prints.
+// run runs a program with an input and returns its output.
 func run(input, program string, args ...string) (string, error) {
 	cmd := exec.Command(program, args...)
 	cmd.Stdin = strings.NewReader(input)
@@ -135,7 +135,7 @@ func run(input, program string, args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// do runs a program and shows what it prints.
+// do runs a program and shows its output.
 func do(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	out, err := run("", program, args...)
@@ -146,7 +146,7 @@ func do(t *testing.T, program string, args ...string) string {
 	return out
 }
 
-// eventually waits until check finds nothing to complain about.
+// eventually waits until check returns nil.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
 	began := time.Now()
@@ -193,7 +193,7 @@ func raw(config *rest.Config) *rest.Config {
 	return config
 }
 
-// get reads an object, which must be there.
+// get reads an object, which must exist.
 func get[T client.Object](t *testing.T, namespace, name string, object T) T {
 	t.Helper()
 	if err := cluster.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, object); err != nil {

@@ -40,7 +40,7 @@ func cutLast(s, separator string) (before, after string, found bool) {
 	return s[:i], s[i+len(separator):], true
 }
 
-// newNamespace makes a namespace under the restricted Pod security level.
+// newNamespace creates a namespace with the restricted Pod security level.
 func newNamespace(t *testing.T, name string) {
 	t.Helper()
 	do(t, "kubectl", "create", "namespace", name)
@@ -89,7 +89,7 @@ func becomesLinked(t *testing.T, namespace, name string) {
 	})
 }
 
-// managers are the operator's Pods that are not on their way out.
+// managers returns the operator's Pods that are not being deleted.
 func managers(t *testing.T) []corev1.Pod {
 	t.Helper()
 	var pods corev1.PodList
@@ -105,7 +105,7 @@ func managers(t *testing.T) []corev1.Pod {
 	return alive
 }
 
-// leader is the Pod that holds the Lease; empty while none does.
+// leader returns the Pod that holds the Lease, or "".
 func leader(t *testing.T) string {
 	t.Helper()
 	var lease coordinationv1.Lease
@@ -116,11 +116,11 @@ func leader(t *testing.T) string {
 	case err != nil:
 		t.Fatal(err)
 	}
-	pod, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_") // behind it is a random part
+	pod, _, _ := strings.Cut(*lease.Spec.HolderIdentity, "_") // a random part follows
 	return pod
 }
 
-// waits waits until the container of a Pod is kept from starting for that reason.
+// waits waits until the container of a Pod waits for that reason.
 func waits(t *testing.T, namespace, pod, reason string) {
 	t.Helper()
 	eventually(t, "Pod "+pod+" waits: "+reason, func() error {

@@ -26,14 +26,14 @@ const (
 	foreignSlices     = 5000
 	endpointsPerSlice = 10
 	slicesLimit       = 20 // MiB more at the peak
-	// slicesLists is how often they are listed: what one list leaves behind is garbage while the next one runs.
+	// slicesLists is how often they are listed: the garbage of one list is still in memory during the next.
 	slicesLists = 3
 )
 
 func TestFootprintOfEndpointSlices(t *testing.T) {
 	w := start(t)
 	const own = "Server in this cluster"
-	w.sim.AddServer(plextest.Server{Name: own, Owner: w.accounts[0]}) // Services are looked for where the server is owned.
+	w.sim.AddServer(plextest.Server{Name: own, Owner: w.accounts[0]}) // Services are looked up for owned servers only.
 	w.createLinks(1, func(_ int, link *v1alpha1.PlexLink) { link.Spec.Server.Name = own })
 	linking := w.manager()
 	w.enterPINs(1, 0)
@@ -51,7 +51,7 @@ func TestFootprintOfEndpointSlices(t *testing.T) {
 	}
 }
 
-// peakOfLists returns what a manager needs that looks for Services a few times, and how many pages it reads for that.
+// peakOfLists returns the memory of a manager that looks up Services a few times, and the number of pages it reads.
 func (w *world) peakOfLists(what string) (u usage, pages int) {
 	w.Helper()
 	before := w.listRequests("endpointslices")
@@ -104,7 +104,7 @@ func (w *world) listRequests(resource string) int {
 	return total
 }
 
-// addForeignSlices makes EndpointSlices as kube-controller-manager makes them for Services with two ports.
+// addForeignSlices creates EndpointSlices like those of kube-controller-manager for Services with two ports.
 func (w *world) addForeignSlices() {
 	w.Helper()
 	w.each(foreignSlices, func(i int) error {

@@ -27,11 +27,11 @@ const (
 	foreign = 500
 	mib     = 1 << 10 // in KiB, the unit of /proc
 
-	// What the manager may need, in MiB.
+	// Limits of the manager's memory, in MiB.
 	atRestLimit    = 120 // with 10,000 links
 	linkingLimit   = 200 // while they are all linked at once
 	templatesLimit = 100
-	// foreignLimit is what foreign Secrets may add. Two starts differ by a few MiB; cached Secrets would add more than 100.
+	// foreignLimit is how much foreign Secrets may add. Two starts differ by a few MiB; cached Secrets would add over 100.
 	foreignLimit = 30
 
 	// pollCeiling is the longest time between two polls of a PIN.
@@ -71,7 +71,7 @@ func TestFootprintOfLinks(t *testing.T) {
 	t.Logf("a link costs %d bytes", (atRest.resident-none.resident)<<10 / *links)
 }
 
-// largeTemplates returns templates as large as the CRD takes, in the two forms that need most memory once parsed: many
+// largeTemplates returns templates as large as the CRD allows, in the two forms that need the most memory when parsed: many
 // arguments, and many parentheses.
 func largeTemplates() []map[string]v1alpha1.TemplateText {
 	const size, depth = 65530, 900

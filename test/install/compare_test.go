@@ -12,7 +12,7 @@ import (
 // helmsOwn are labels that only Helm sets.
 var helmsOwn = []string{"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"}
 
-func TestChartAndKustomizeInstallTheSame(t *testing.T) {
+func TestChartAndKustomizeInstallTheSameObjects(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, values string

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// skipped are kinds whose Go types no released module has. They only have to be YAML with a name.
+// skipped are kinds whose Go types are in no released module. They only have to be YAML with a name.
 var skipped = []string{"Application", "ExternalSecret", "PushSecret", "SecretStore"}
 
 // pages are all Markdown files of the repository.
@@ -45,7 +45,7 @@ var (
 	heredoc   = regexp.MustCompile("(?ms)<<'EOF'\n(apiVersion: .*?)^EOF$")
 )
 
-// yamlBlocks are the blocks of YAML in a page, and what its commands apply.
+// yamlBlocks returns the blocks of YAML in a page, and what its commands apply.
 func yamlBlocks(t *testing.T, page string) []string {
 	t.Helper()
 	text, err := os.ReadFile(page)
@@ -121,7 +121,7 @@ var (
 	anchor  = regexp.MustCompile(`<a (?:id|name)="([^"]+)"`)
 )
 
-// anchors are the headings of a page as GitHub and the site name them.
+// anchors returns the anchors of a page's headings, as on GitHub and on the site.
 func anchors(text string) map[string]bool {
 	found := map[string]bool{}
 	for _, match := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
@@ -134,7 +134,7 @@ func anchors(text string) map[string]bool {
 	return found
 }
 
-func TestLinksOfTheDocsLeadSomewhere(t *testing.T) {
+func TestRelativeLinksAreNotBroken(t *testing.T) {
 	t.Parallel()
 	checked, toAnchors, external := 0, 0, 0
 	linked := map[[2]string]bool{}
@@ -197,7 +197,7 @@ func leadsTo(t *testing.T, page, target, fragment string) {
 var ownPage = regexp.MustCompile(`https://(?:github\.com/plexlink/operator/(?:blob|tree)|raw\.githubusercontent\.com/plexlink/operator)/main/([^\s#"')>]+)(?:#([\w-]+))?`)
 
 // Alerts, the chart, issue templates and messages of programs link to pages of this repository by their address.
-func TestLinksToThisRepositoryLeadSomewhere(t *testing.T) {
+func TestLinksToThisRepositoryAreNotBroken(t *testing.T) {
 	t.Parallel()
 	files, err := exec.Command("git", "-C", root(), "grep", "-lIE", "github(usercontent)?\\.com/plexlink/operator").Output()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// healths are the expected healths of each status.
+// healths holds the expected health of each status.
 var healths = map[string]struct{ argo, flux string }{
 	"not seen by the operator":            {"Progressing", "InProgress"},
 	"linked":                              {"Healthy", "Current"},
@@ -67,7 +67,7 @@ func TestHealthChecksOfGitOpsTools(t *testing.T) {
 	}
 }
 
-// healthChecks takes both from the docs.
+// healthChecks reads both health checks from the docs.
 func healthChecks(t *testing.T) (argo string, flux fluxChecks) {
 	t.Helper()
 	for _, block := range yamlBlocks(t, root("docs", "argocd.md")) {

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// A manager that must renew a Lease exits while the API server is down, and loses a token that it could not store yet.
+// A manager with a Lease exits while the API server is down, and loses a token that it could not store yet.
 func TestSingleManagerDoesNotDependOnALease(t *testing.T) {
 	t.Parallel()
 	for name, objects := range map[string][]*unstructured.Unstructured{

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// minimum is the oldest Kubernetes that takes the CRD.
+// minimum is the oldest Kubernetes version that accepts the CRD.
 var minimum = version.MajorMinor(1, 32)
 
 func TestRulesOfTheCRDCompileFromTheStatedKubernetesOn(t *testing.T) {

@@ -87,8 +87,8 @@ func TestFullSampleShowsEveryField(t *testing.T) {
 	walk("spec", &spec)
 }
 
-// Artifact Hub reads these annotations of the chart, each of which is YAML in a text.
-func TestAnnotationsForArtifactHubAreRight(t *testing.T) {
+// Artifact Hub reads these annotations of the chart, each of which contains YAML.
+func TestAnnotationsForArtifactHubAreValid(t *testing.T) {
 	t.Parallel()
 	metadata := loadChart(t).Metadata
 	accepted(t, decode(t, "crdsExamples", strings.TrimPrefix(strings.ReplaceAll(

@@ -70,7 +70,7 @@ func TestAPIServerAcceptsTheManifests(t *testing.T) {
 	accepted(t, kustomizeObjects(t, "network-policy", "prometheus"))
 }
 
-func TestWithNamespacesNoRightReachesBeyondThem(t *testing.T) {
+func TestWithNamespacesNoPermissionReachesBeyondThem(t *testing.T) {
 	t.Parallel()
 	reached := map[string]bool{}
 	for _, o := range chartObjects(t, "watchNamespaces: [media, home]") {
@@ -168,7 +168,7 @@ func TestServiceDiscoveryTakesTwoPermissions(t *testing.T) {
 	}
 }
 
-func TestRolesForPeopleHaveNothingToDoWithSecrets(t *testing.T) {
+func TestRolesForUsersGrantNoAccessToSecrets(t *testing.T) {
 	t.Parallel()
 	for _, o := range chartObjects(t, "") {
 		aggregated := false
@@ -205,7 +205,7 @@ func TestPodsAreRestricted(t *testing.T) {
 	}
 }
 
-func TestNotesSayWhatIsInstalled(t *testing.T) {
+func TestNotesDescribeWhatIsInstalled(t *testing.T) {
 	t.Parallel()
 	for values, want := range map[string]string{
 		"":                         "serves all namespaces",

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// options sets every value of the chart, and lists what the manifests must then contain.
+// options set every value of the chart, and list what the manifests must then contain.
 var options = []struct {
 	values string
 	want   []string
@@ -208,7 +208,7 @@ func TestNoUserIsSetWhereTheClusterAssignsIt(t *testing.T) {
 	}
 }
 
-// Labels that reach a selector would keep an upgrade from changing them.
+// An upgrade could not change labels that are part of a selector.
 func TestCommonLabelsAreInNoSelector(t *testing.T) {
 	t.Parallel()
 	labeled := 0

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// bounds are those within which the design is proven on every commit.
+// bounds are the bounds of the proof that runs on every commit.
 var bounds = Limits{Deaths: 3, Failures: 2, Late: 1, PINs: maxPINs}
 
 func TestDesignKeepsItsRules(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 )
 
 // Fault A15: a link is linked again by another account.
-func TestTokenOfTheAccountBeforeIsSignedOut(t *testing.T) {
+func TestTokenOfThePreviousAccountIsSignedOut(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		fault  plextest.Fault
@@ -48,7 +48,7 @@ func TestTokenOfTheAccountBeforeIsSignedOut(t *testing.T) {
 				}
 				return nil
 			})
-			if row.fault.Endpoint == plextest.User { // It is asked with the next refresh.
+			if row.fault.Endpoint == plextest.User { // The account is requested with the next refresh.
 				w.settled("kometa")
 				w.refresh("kometa")
 			}
@@ -67,8 +67,8 @@ func TestTokenOfTheAccountBeforeIsSignedOut(t *testing.T) {
 	}
 }
 
-// Fault A15: the newer token of the same account has invalidated the older one, so there is nothing to sign out. A
-// sign-out would end the new one.
+// Fault A15: the newer token of the same account has invalidated the older one, so there is nothing to sign out. A sign-out
+// would invalidate the new one.
 func TestNothingIsSignedOutWhenTheSameAccountLinksAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -27,7 +27,7 @@ func (w *world) ready(name string, want bool, text string) {
 }
 
 // Fault C2: one bad check moved the link from https to http for good.
-func TestOneBadCheckMovesNothingAndTheBetterAddressComesBack(t *testing.T) {
+func TestOneFailedCheckMovesNothingAndTheBetterAddressComesBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	name := w.server.DirectName("192.168.1.100")
@@ -66,7 +66,7 @@ func TestOneBadCheckMovesNothingAndTheBetterAddressComesBack(t *testing.T) {
 }
 
 // Fault C4: a share that was withdrawn, and a server that refuses its token, left the link Ready.
-func TestDefiniteNoMakesReadyFalseAfterTwoChecksAndKeepsTheSecret(t *testing.T) {
+func TestDefiniteProblemMakesReadyFalseAfterTwoChecksAndKeepsTheSecret(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		no, yes func(*world)
@@ -137,7 +137,7 @@ func TestDefiniteNoMakesReadyFalseAfterTwoChecksAndKeepsTheSecret(t *testing.T) 
 }
 
 // Fault C5: a server that was installed anew was never found.
-func TestServerInstalledAnewTakesThePlaceOfADeadOneAfterADay(t *testing.T) {
+func TestReinstalledServerReplacesADeadOneAfterADay(t *testing.T) {
 	t.Parallel()
 	for name, named := range map[string]bool{"spec.server.name": true, "no spec.server.name": false} {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// neighbourhood is where the server's addresses lead: to the server itself, to a stranger, or nowhere.
+// neighbourhood maps the server's addresses: to the server itself, to another machine, or nowhere.
 type neighbourhood struct {
 	w        *world
 	stranger *plextest.MediaServer
@@ -26,8 +26,8 @@ type neighbourhood struct {
 func (n neighbourhood) server(address string)  { n.w.network.Listeners[address] = n.w.server.Addr }
 func (n neighbourhood) foreign(address string) { n.w.network.Listeners[address] = n.stranger.Addr }
 
-// TestAddressIsChosen prints for each list of connections what was chosen, and how long that took from the moment the
-// PIN was entered.
+// TestAddressIsChosen prints for each list of connections which one was chosen, and how long that took after the PIN was
+// entered.
 func TestAddressIsChosen(t *testing.T) {
 	t.Parallel()
 	local, public := plextest.LocalConnection, func(uri string) plextest.Connection {
@@ -282,7 +282,7 @@ func TestURLIsStickyUntilItNoLongerVerifies(t *testing.T) {
 	if url() != "http://192.168.1.100:32400" {
 		t.Fatalf("PLEX_URL is %q", url())
 	}
-	// The better-ranked address comes alive, and the one in use leaves the list.
+	// The better-ranked address comes up, and the one in use leaves the list.
 	better.Update(func(s *plextest.Server) { s.ClaimedMachineIdentifier, s.Owner = w.server.MachineIdentifier, w.alice })
 	w.server.SetConnections(plextest.LocalConnection("http://192.168.1.50:32400"))
 	asked := w.sim.Count(plextest.Resources)

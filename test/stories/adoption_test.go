@@ -19,7 +19,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// Fault A18: a Secret that another tool has restored keeps keys that the template drops later.
+// Fault A18: a Secret that another tool restored kept keys that were later removed from the template.
 func TestRestoredSecretHasExactlyTheKeysOfTheTemplate(t *testing.T) {
 	t.Parallel()
 	for name, running := range map[string]bool{"operator up": true, "operator down": false} {
@@ -41,7 +41,7 @@ func TestRestoredSecretHasExactlyTheKeysOfTheTemplate(t *testing.T) {
 			o.stop()
 			w.change("kometa", func(l *v1alpha1.PlexLink) { l.Finalizers = nil })
 			for _, object := range []client.Object{w.link("kometa"), device, target} {
-				if err := client.IgnoreNotFound(admin.Delete(t.Context(), object)); err != nil { // It may have been collected.
+				if err := client.IgnoreNotFound(admin.Delete(t.Context(), object)); err != nil { // It may have been garbage-collected.
 					t.Fatal(err)
 				}
 			}
@@ -80,7 +80,7 @@ func TestRestoredSecretHasExactlyTheKeysOfTheTemplate(t *testing.T) {
 
 const strangersIdentifier = "identifier-of-a-stranger"
 
-// askPlexTV sends a request of a stranger's device.
+// askPlexTV sends a request from a stranger's device.
 func (w *world) askPlexTV(method, path string) {
 	w.Helper()
 	req, err := http.NewRequestWithContext(w.Context(), method, w.sim.URL+"/api/v2"+path, nil)
@@ -95,8 +95,7 @@ func (w *world) askPlexTV(method, path string) {
 	_ = resp.Body.Close()
 }
 
-// plant creates a device Secret as only the operator does, with the labels of a link, as a stranger may who can create
-// Secrets.
+// plant creates a device Secret like the operator's, with the labels of a link, as anyone who can create Secrets may.
 func (w *world) plant(link string, uid types.UID, data map[string]string) {
 	w.Helper()
 	planted := &corev1.Secret{
@@ -112,7 +111,7 @@ func (w *world) plant(link string, uid types.UID, data map[string]string) {
 	}
 }
 
-// plantedState is the state that a stranger plants with a PIN, or without one.
+// plantedState returns the state that a stranger plants, with or without a PIN.
 func plantedState(pin *plextest.PIN) map[string]string {
 	if pin == nil {
 		return map[string]string{keyClientIdentifier: strangersIdentifier, keyState: "{}"}
@@ -127,11 +126,11 @@ func plantedState(pin *plextest.PIN) map[string]string {
 }
 
 // Fault D1: anyone who may create Secrets could plant a device Secret with a PIN, or an identifier, of their own.
-func TestPlantedPINOrIdentifierIsNotTakenOver(t *testing.T) {
+func TestPlantedPINOrIdentifierIsNotAdopted(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		withPIN bool
-		// exists means that the link exists already, without a device Secret; its UID is on the planted one then.
+		// exists means that the link already exists, without a device Secret; the planted one then has its UID.
 		exists bool
 	}{
 		"a PIN, before the link exists":                   {withPIN: true},
@@ -176,7 +175,7 @@ func TestPlantedPINOrIdentifierIsNotTakenOver(t *testing.T) {
 }
 
 // Fault D1: a planted token is taken over with an event that names its account.
-func TestPlantedTokenIsTakenOverWithAnEventThatNamesItsAccount(t *testing.T) {
+func TestPlantedTokenIsAdoptedWithAnEventThatNamesItsAccount(t *testing.T) {
 	t.Parallel()
 	for name, exists := range map[string]bool{"before the link exists": false, "while the link has no device yet": true} {
 		t.Run(name, func(t *testing.T) {
@@ -195,7 +194,7 @@ func TestPlantedTokenIsTakenOverWithAnEventThatNamesItsAccount(t *testing.T) {
 			if !exists {
 				w.create("kometa")
 			}
-			w.sim.Fault(plextest.Fault{Endpoint: plextest.User, Status: 503, Times: 2}) // It is not taken over unnamed.
+			w.sim.Fault(plextest.Fault{Endpoint: plextest.User, Status: 503, Times: 2}) // It is not taken over before its account is known.
 			w.startOperator()
 			link := w.reaches("kometa", v1alpha1.ReasonLinked)
 			w.hasEvent("Adopted", "mallory")

@@ -17,8 +17,8 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// apiFault is a way in which the API server lets a request down. It returns an answer, an error, or neither, then the
-// request is carried out.
+// apiFault is a way in which a request to the API server fails. It returns an answer or an error; without either the request
+// is carried out.
 type apiFault struct {
 	strike func(*http.Request) (*http.Response, error)
 	// only are the methods that it happens to; nil: all.
@@ -59,7 +59,7 @@ var apiFaults = map[string]apiFault{
 	},
 }
 
-// apiCalls are what a fault strikes, by method and the end of the path.
+// apiCalls are the targets of faults, by method and the end of the path.
 var apiCalls = []struct{ method, path string }{
 	{http.MethodGet, "/secrets/"},
 	{http.MethodPost, "/secrets"},
@@ -69,8 +69,8 @@ var apiCalls = []struct{ method, path string }{
 	{http.MethodPatch, "/status"},
 }
 
-// TestAPIServerFaultMatrix lets each fault strike each call for a while, in which a PIN is entered, a Secret is deleted, a
-// PlexLink is deleted and one is created. Statuses tell the truth 15 seconds later, and all is right 15 seconds after the end.
+// TestAPIServerFaultMatrix applies each fault to each call for a while, during which a PIN is entered, a Secret is deleted, a
+// PlexLink is deleted and one is created. Within 15 seconds statuses are true, and within 15 seconds after the end all is well.
 func TestAPIServerFaultMatrix(t *testing.T) {
 	t.Parallel()
 	outages := []time.Duration{17 * time.Second}
@@ -103,7 +103,7 @@ func TestAPIServerFaultMatrix(t *testing.T) {
 	t.Logf("API server faults: %d rows, failed %t, %s", rows.Load(), t.Failed(), time.Since(began).Round(time.Second))
 }
 
-// apiRow is one fault that strikes one call.
+// apiRow is one fault of one call.
 type apiRow struct {
 	*trial
 	fault        apiFault
@@ -111,7 +111,7 @@ type apiRow struct {
 	lasts        atomic.Bool
 }
 
-// configure lets the operator meet the fault while it lasts.
+// configure applies the fault to the operator while it lasts.
 func (r *apiRow) configure(o *operator) {
 	answers := sync.Map{}
 	o.fail = func(req *http.Request) error {
@@ -158,7 +158,7 @@ func (r *apiRow) run(w *world, outage time.Duration) {
 	if err := r.sim.Link(code, r.alice); err != nil {
 		r.Fatal(err)
 	}
-	time.Sleep(time.Until(began.Add(outage))) // It is the story.
+	time.Sleep(time.Until(began.Add(outage))) // The fault lasts this long.
 	if r.path != "/status" {
 		r.isTruthful("linked", "waiting", "fresh")
 	}
@@ -193,7 +193,7 @@ func (r *apiRow) isTruthful(names ...string) {
 	}
 }
 
-// recovered holds when all is as it should be.
+// recovered returns nil when all is well.
 func (r *apiRow) recovered() error {
 	for _, name := range []string{"linked", "waiting"} {
 		if err := errors.Join(r.ready(name)(), r.hasURL(name, oldURL)()); err != nil {

@@ -13,7 +13,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// causesOf returns what the API server finds wrong, each with its field.
+// causesOf returns the API server's complaints, each with its field.
 func causesOf(err error) []metav1.StatusCause {
 	status := apierrors.APIStatus(nil)
 	if !errors.As(err, &status) || status.Status().Details == nil {

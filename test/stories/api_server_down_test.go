@@ -14,8 +14,8 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// Fault A4: an API server that is away neither stops the polls of open PINs nor loses a token.
-func TestPINLinksAlthoughTheAPIServerIsAway(t *testing.T) {
+// Fault A4: an outage of the API server neither stops the polls of open PINs nor loses a token.
+func TestPINLinksDuringAnOutageOfTheAPIServer(t *testing.T) {
 	t.Parallel()
 	var stories sync.WaitGroup
 	for _, outage := range []time.Duration{17 * time.Second, 40 * time.Second, 60 * time.Second} {
@@ -42,7 +42,7 @@ func TestPINLinksAlthoughTheAPIServerIsAway(t *testing.T) {
 			})
 			testOutage(w, o, 20*time.Second, func() {
 				fails.Store(true)
-				// The cached versions are no longer those that the operator knows.
+				// The operator's cached versions are outdated.
 				for name := range w.links() {
 					secret := w.secret(name + v1alpha1.DeviceSecretSuffix)
 					secret.Annotations = map[string]string{"example.com/touched": "yes"}
@@ -87,7 +87,7 @@ func testOutage(w *world, o *operator, outage time.Duration, begin, end func()) 
 		return nil
 	})
 	enter("during")
-	time.Sleep(time.Until(began.Add(outage))) // It is the story.
+	time.Sleep(time.Until(began.Add(outage))) // The outage lasts this long.
 	if w.secret("during-plexlink-device").Data[keyToken] != nil || w.secret("during") != nil {
 		w.Fatal("the token was stored, want the operator to be cut off")
 	}
@@ -107,7 +107,7 @@ func testOutage(w *world, o *operator, outage time.Duration, begin, end func()) 
 	}
 }
 
-// polled returns when the PIN of a link was polled.
+// polled returns the times at which the PIN of a link was polled.
 func (w *world) polled(name string) []time.Time {
 	var polls []time.Time
 	for _, r := range w.sim.Requests() {
@@ -118,7 +118,7 @@ func (w *world) polled(name string) []time.Time {
 	return polls
 }
 
-// checkPolls checks that two polls of a PIN were never further apart than an entered one bears.
+// checkPolls checks that two polls of a PIN were never too far apart for an entered one.
 func checkPolls(w *world, name string) {
 	w.Helper()
 	polls := w.polled(name)

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// plexLinkWith makes a PlexLink from the JSON of its spec, so that it can have what the Go types cannot.
+// plexLinkWith returns a PlexLink from the JSON of its spec, which may contain what the Go types cannot.
 func plexLinkWith(t *testing.T, namespace, spec string) *unstructured.Unstructured {
 	t.Helper()
 	link := &unstructured.Unstructured{Object: map[string]any{}}
@@ -132,7 +132,7 @@ func TestBadSpecIsRefusedWithAMessageThatSaysWhatToDo(t *testing.T) {
 	checkEveryRuleIsBroken(t, append(refused, causesOf(err)...))
 }
 
-func TestGoodSpecIsTaken(t *testing.T) {
+func TestGoodSpecIsAccepted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, spec := range []string{

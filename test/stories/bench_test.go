@@ -51,7 +51,7 @@ func (w *world) timeLinks(n, seed int) []timedLink {
 		for i := range links {
 			l := &links[i]
 			if l.written.IsZero() {
-				w.passStep(l, time.Duration((seed+i)*137%1000)*time.Millisecond) // People enter it at any moment between two polls.
+				w.passStep(l, time.Duration((seed+i)*137%1000)*time.Millisecond) // People enter it at a random moment between two polls.
 				missing++
 			}
 		}
@@ -66,7 +66,7 @@ func (w *world) timeLinks(n, seed int) []timedLink {
 	return links
 }
 
-// passStep takes the step of a link that is due.
+// passStep runs the next step of a link if it is due.
 func (w *world) passStep(l *timedLink, pause time.Duration) {
 	w.Helper()
 	switch {

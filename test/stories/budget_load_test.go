@@ -80,8 +80,8 @@ func TestPendingLinksShareTheBudgetInOrder(t *testing.T) {
 
 func round(d time.Duration) time.Duration { return d.Round(10 * time.Millisecond) }
 
-func TestNoPendingLinkIsLostWhilePlexWantsFewerRequests(t *testing.T) {
-	// Not parallel, as the story above: an entered PIN lives ten seconds of true time, and the budget leaves no more to spare.
+func TestNoPendingLinkIsLostWhilePlexLimitsRequests(t *testing.T) {
+	// Not parallel, like the story above: an entered PIN lives ten seconds of real time, and the budget leaves no reserve.
 	w := newWorld(t)
 	w.startOperator()
 	next := 0
@@ -156,7 +156,7 @@ func numberOf(name string) int {
 	return n
 }
 
-func TestPollThatFailedIsRepeatedSoonerThanOneThatWasAnswered(t *testing.T) {
+func TestFailedPollIsRepeatedSoonerThanAnAnsweredOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator(withQPS(0.5, 10)) // one open PIN, polled every 4 s

@@ -19,7 +19,7 @@ func TestFinalizerIsAddedAlthoughAnotherClientKeepsWritingToTheLink(t *testing.T
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator(watchesLate(w, "/plexlinks", 100*time.Millisecond))
-	w.linked("first") // The operator is up.
+	w.linked("first") // The operator is running.
 	ctx, cancel := context.WithCancel(t.Context())
 	var done sync.WaitGroup
 	defer done.Wait()

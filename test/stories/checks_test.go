@@ -18,7 +18,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// check is what must hold at the end of every story that does not waive it.
+// check must hold at the end of every story that does not waive it.
 type check string
 
 const (
@@ -33,7 +33,7 @@ func (w *world) waive(c check, reason string) {
 	w.waived[c] = true
 }
 
-// leaves names Secrets that stay although their link is gone.
+// leaves names Secrets that may stay after their link is gone.
 func (w *world) leaves(names ...string) {
 	for _, name := range names {
 		w.left[name] = true
@@ -46,7 +46,7 @@ func (w *world) ignoreToken(token, reason string) {
 	w.ignored[token] = true
 }
 
-// checkSettled gives the operator, which still runs, time to do what is left, and checks where that ends.
+// checkSettled gives the operator, which still runs, time to finish, and checks the result.
 func (w *world) checkSettled() {
 	if w.Failed() {
 		return
@@ -63,7 +63,7 @@ func (w *world) checkSettled() {
 	}
 }
 
-// forgotten returns nil when the running operator remembers no more links than exist.
+// forgotten returns nil if the running operator remembers no more links than exist.
 func (w *world) forgotten() error {
 	if len(w.operators) == 0 || !w.operators[len(w.operators)-1].running() {
 		return nil
@@ -169,7 +169,7 @@ func (w *world) checkInvariants() {
 	}
 }
 
-// leaks lists the places outside Secrets where a token, a PIN id or a client identifier is seen.
+// leaks returns the places outside of Secrets where a token, a PIN id or a client identifier appears.
 func (w *world) leaks() []string {
 	places := map[string]string{"log": w.logs.String()}
 	for i, o := range w.operators {

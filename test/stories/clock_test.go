@@ -20,7 +20,7 @@ func (w *world) reachesCount(endpoint plextest.Endpoint, want int) {
 	})
 }
 
-// Fault B4: a clock that was ahead for one refresh stopped refresh and ping until that time came.
+// Fault B4: a clock that was ahead during one refresh stopped refresh and ping until it was caught up with.
 func TestClockThatWasAheadOnceDelaysNeitherRefreshNorPing(t *testing.T) {
 	t.Parallel()
 	for name, restarted := range map[string]bool{"same process": false, "restarted": true} {
@@ -49,7 +49,7 @@ func TestClockThatWasAheadOnceDelaysNeitherRefreshNorPing(t *testing.T) {
 			if restarted {
 				w.startOperator()
 			}
-			// A time in the future is no time: both are due at once, and later again.
+			// A time in the future is ignored: both are due at once, and later again.
 			w.poke()
 			w.reachesCount(plextest.Resources, 1)
 			w.reachesCount(plextest.Ping, 1)
@@ -71,7 +71,7 @@ func TestClockThatWasAheadOnceDelaysNeitherRefreshNorPing(t *testing.T) {
 	}
 }
 
-// Fault B4: the PIN of a clock that was ahead was not polled until that time came. It ends when plex.tv says so.
+// Fault B4: a PIN minted while the clock was ahead was not polled until then. It ends when plex.tv says so.
 func TestPINMintedByAClockThatWasAheadIsReplacedInTime(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

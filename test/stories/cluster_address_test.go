@@ -75,7 +75,7 @@ func (w *world) plexPod(address string, services ...string) {
 	w.server.SetConnections(plextest.LocalConnection("http://" + address + ":32400"))
 }
 
-// withoutEndpointSlices takes the right to list EndpointSlices from the operator.
+// withoutEndpointSlices revokes the operator's permission to list EndpointSlices.
 func withoutEndpointSlices(o *operator) {
 	o.answer = func(req *http.Request) *http.Response {
 		if strings.Contains(req.URL.Path, "endpointslices") {
@@ -109,8 +109,8 @@ func (w *world) resolved(name string) metav1.Condition {
 	return metav1.Condition{}
 }
 
-// Fault C1: the address of the Pod was written, which is dead after the next update of Plex.
-func TestServiceOfThePlexPodIsTheDefaultAndOutlivesThePod(t *testing.T) {
+// Fault C1: the Pod's address was written, which is dead after the next update of Plex.
+func TestServiceOfThePlexPodIsTheDefaultAndSurvivesThePod(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.plexPod("10.42.0.5", "plex")
@@ -142,8 +142,8 @@ func TestPortIsThatOfTheServiceNotOfThePod(t *testing.T) {
 	w.urlIs("kometa", "http://plex."+w.namespace+".svc.cluster.local:80")
 }
 
-// A Service that leads to other Pods too could draw the token to itself.
-func TestServiceWithAStrangeEndpointIsNotUsed(t *testing.T) {
+// A Service that also leads to other Pods could send the token to them.
+func TestServiceWithAForeignEndpointIsNotUsed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.plexPod("10.42.0.5", "lure")
@@ -162,7 +162,7 @@ func TestServiceWithAStrangeEndpointIsNotUsed(t *testing.T) {
 	}
 }
 
-func TestServiceThatGainsAStrangeEndpointIsLeftAtTheNextRefresh(t *testing.T) {
+func TestServiceThatGainsAForeignEndpointIsLeftAtTheNextRefresh(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.plexPod("10.42.0.5", "lure", "plex")
@@ -188,7 +188,7 @@ func TestServiceThatAppearsReplacesTheAddressOfThePod(t *testing.T) {
 	w.urlIs("kometa", "http://plex."+w.namespace+".svc.cluster.local:32400")
 }
 
-// An advertised name of a Service needs no right to list EndpointSlices.
+// An advertised name of a Service needs no permission to list EndpointSlices.
 func TestAdvertisedServiceIsUsedForOwnedServersOnly(t *testing.T) {
 	t.Parallel()
 	for name, owned := range map[string]bool{"owned": true, "shared by a friend": false} {
@@ -222,7 +222,7 @@ func TestAdvertisedServiceIsUsedForOwnedServersOnly(t *testing.T) {
 	}
 }
 
-func TestServicesOfTheOwnNamespaceGoFirst(t *testing.T) {
+func TestServicesOfTheLinksNamespaceComeFirst(t *testing.T) {
 	t.Parallel()
 	w, other := newWorld(t), newWorld(t)
 	w.plexPod("10.42.0.5", "zz")
@@ -236,7 +236,7 @@ func TestServicesOfTheOwnNamespaceGoFirst(t *testing.T) {
 	w.urlIs("kometa", "http://zz."+w.namespace+".svc.cluster.local:32400")
 }
 
-func TestWithoutTheRightToListServicesTheAddressOfThePodIsUsedAndOneLineTells(t *testing.T) {
+func TestWithoutPermissionToListServicesThePodAddressIsUsedAndLogged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.plexPod("10.42.0.5", "plex")

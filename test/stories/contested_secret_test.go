@@ -18,7 +18,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// insists lets another client undo what the operator does to a Secret, whenever it does, until stop is called.
+// insists has another client undo every change of the operator to a Secret, until stop is called.
 func (w *world) insists(name string, undo func(ctx context.Context, live *corev1.Secret) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
@@ -42,7 +42,7 @@ func (w *world) insists(name string, undo func(ctx context.Context, live *corev1
 	return stop
 }
 
-// looksAgain makes the operator look at every link and waits until it has read the Secret.
+// looksAgain makes the operator reconcile every link and waits until it has read the Secret.
 func (o *operator) looksAgain(name string) {
 	o.w.Helper()
 	reads := func() int {
@@ -65,7 +65,7 @@ func (o *operator) looksAgain(name string) {
 }
 
 // Fault A13: two writers who disagree over one key, or over whether the Secret exists.
-func TestSecretThatAnotherClientKeepsChangingIsRepairedEverMoreSlowly(t *testing.T) {
+func TestSecretThatAnotherClientKeepsChangingIsRepairedWithIncreasingDelay(t *testing.T) {
 	t.Parallel()
 	change := func(ctx context.Context, live *corev1.Secret) error {
 		patch := client.RawPatch(types.MergePatchType, []byte(`{"stringData":{"PLEX_URL":"http://theirs"}}`))
@@ -86,7 +86,7 @@ func TestSecretThatAnotherClientKeepsChangingIsRepairedEverMoreSlowly(t *testing
 			w := newWorld(t)
 			var repairs atomic.Int64
 			o := w.startOperator(func(o *operator) {
-				o.loses = func(req *http.Request) bool { // It loses none, but counts what was carried out.
+				o.loses = func(req *http.Request) bool { // It loses none, but counts the requests.
 					applied := strings.HasPrefix(req.Header.Get("Content-Type"), "application/apply-patch")
 					if isWriteOf(req, "kometa") && applied || req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/secrets") {
 						repairs.Add(1)

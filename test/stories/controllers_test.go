@@ -14,7 +14,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// startControllerManager runs one of Kubernetes' own controllers on all namespaces and returns how to end it.
+// startControllerManager runs one of Kubernetes' own controllers on all namespaces and returns a function to stop it.
 func startControllerManager(controller string) (stop func(), err error) {
 	cmd := exec.Command(filepath.Join(assets, "kube-controller-manager"), "--kubeconfig", kubeconfigFile,
 		"--controllers="+controller, "--leader-elect=false", "--secure-port=0", "--concurrent-namespace-syncs=10",
@@ -27,7 +27,7 @@ func startControllerManager(controller string) (stop func(), err error) {
 	}
 	return func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // The error is that it was killed.
+		_ = cmd.Wait() // It was killed, which is an error.
 	}, nil
 }
 

@@ -8,8 +8,8 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// Fault B5: a PIN that plex.tv calls dead in an unexpected way was polled forever.
-func TestPINIsReplacedAMinuteAfterItsEndWhateverPlexTVAnswers(t *testing.T) {
+// Fault B5: a PIN for which plex.tv gave an unexpected answer after its expiration was polled forever.
+func TestPINIsReplacedAMinuteAfterItsExpirationWhateverPlexTVAnswers(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]plextest.Fault{
 		"404 with a page":  {Status: 404, Body: "<html>Not Found</html>"},
@@ -29,7 +29,7 @@ func TestPINIsReplacedAMinuteAfterItsEndWhateverPlexTVAnswers(t *testing.T) {
 			w.sim.Fault(fault)
 			w.clock.advance(15*time.Minute + 10*time.Second)
 			w.sim.ResetRequests()
-			for polls := range 2 { // It may still be the network that fails.
+			for polls := range 2 { // It may still be a network failure.
 				w.advance(20 * time.Second)
 				w.reachesCount(plextest.CheckPIN, polls+1)
 			}

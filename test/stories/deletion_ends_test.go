@@ -15,12 +15,12 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// trouble makes requests for Secrets fail.
+// trouble is a way to make requests for Secrets fail.
 type trouble struct {
 	code    int32
 	reason  metav1.StatusReason
 	message string
-	// patience is how long a deletion tries in spite of it.
+	// patience is how long a deletion retries.
 	patience time.Duration
 }
 
@@ -29,7 +29,7 @@ var (
 	rightLost   = trouble{403, metav1.StatusReasonForbidden, "secrets is forbidden", 15 * time.Second}
 )
 
-// secretTrouble lets requests for Secrets fail from begin on.
+// secretTrouble makes requests for Secrets fail from begin on.
 type secretTrouble struct {
 	trouble
 	verbs  []string // "get", "list", "patch", "delete"
@@ -47,7 +47,7 @@ func (s *secretTrouble) answer(req *http.Request) *http.Response {
 	return refusal(req, s.code, s.reason, s.message)
 }
 
-// refusesAgain makes the operator look at every link and waits until it has been refused.
+// refusesAgain makes the operator reconcile every link and waits until it has been refused.
 func (s *secretTrouble) refusesAgain(w *world) {
 	w.Helper()
 	before := s.failed.Load()
@@ -60,7 +60,7 @@ func (s *secretTrouble) refusesAgain(w *world) {
 	})
 }
 
-// Fault A12: Secrets cannot be read, changed or deleted, because a webhook is down, a key is lost or a right is.
+// Fault A12: Secrets cannot be read, changed or deleted, because of a webhook that is down, a lost key or a lost permission.
 func TestDeletionEndsAlthoughSecretsCannotBeReadOrChanged(t *testing.T) {
 	t.Parallel()
 	type row struct {
@@ -176,7 +176,7 @@ func TestDeletionEndsAlthoughALastTokenCannotBeStored(t *testing.T) {
 	}
 }
 
-// Fault A12, the other way: what fails for a while is done in the end, and nothing is told.
+// Fault A12, conversely: what fails for a while is done in the end, without an event.
 func TestDeletionThatFailsForAWhileLeavesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

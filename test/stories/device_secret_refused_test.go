@@ -20,7 +20,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// storeRefusals are answers of an API server that does not store a Secret, by the name of the link that gets them.
+// storeRefusals are answers of an API server that does not store a Secret, by the name of the link that receives them.
 var storeRefusals = map[string]struct {
 	code   int32
 	reason metav1.StatusReason
@@ -31,7 +31,7 @@ var storeRefusals = map[string]struct {
 	"quota":     {http.StatusForbidden, metav1.StatusReasonForbidden, "exceeded quota: none, requested: count/secrets=1, used: count/secrets=0, limited: count/secrets=0"},
 }
 
-// Fault A3: while the device Secret cannot be written, no PIN and no token gets lost, and none is minted.
+// Fault A3: while the device Secret cannot be written, no PIN and no token is lost, and none is minted.
 func TestNothingIsLostWhileTheDeviceSecretCannotBePatched(t *testing.T) {
 	t.Parallel()
 	var stories sync.WaitGroup
@@ -51,7 +51,7 @@ func TestNothingIsLostWhileTheDeviceSecretCannotBePatched(t *testing.T) {
 	stories.Wait()
 }
 
-// refusingAPIServer refuses to patch the device Secrets of the links in storeRefusals while it is told to.
+// refusingAPIServer refuses to patch the device Secrets of the links in storeRefusals while that is on.
 type refusingAPIServer struct {
 	*world
 	refuses atomic.Bool
@@ -69,7 +69,7 @@ func (a *refusingAPIServer) answer(r *http.Request) *http.Response {
 	return refusal(r, how.code, how.reason, how.text)
 }
 
-// outlast waits until each link shows why its device Secret cannot be written, and until the outage is over.
+// outlast waits until each link reports why its device Secret cannot be written, and until the outage is over.
 func (a *refusingAPIServer) outlast(outage time.Duration, began time.Time) {
 	a.Helper()
 	for name, how := range storeRefusals {
@@ -83,7 +83,7 @@ func (a *refusingAPIServer) outlast(outage time.Duration, began time.Time) {
 		})
 		a.hasEvent(v1alpha1.ReasonSecretRefused, how.text)
 	}
-	time.Sleep(time.Until(began.Add(outage))) // It is the story.
+	time.Sleep(time.Until(began.Add(outage))) // The outage lasts this long.
 	for name := range storeRefusals {
 		count, _ := a.refused.Load(name)
 		if got := count.(*atomic.Int64).Load(); got < int64(outage/time.Second)/3 {
@@ -173,8 +173,8 @@ func (a *refusingAPIServer) finish(t *testing.T) {
 	}
 }
 
-// Fault A9: a device Secret that is refused is told in conditions and an event, and costs no PIN.
-func TestRefusedDeviceSecretIsToldAndCostsNoPIN(t *testing.T) {
+// Fault A9: a refused device Secret is reported in conditions and an event, and costs no PIN.
+func TestRefusedDeviceSecretIsReportedAndCostsNoPIN(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		refuse func(*world) (lift func())
@@ -229,7 +229,7 @@ func TestRefusedDeviceSecretIsToldAndCostsNoPIN(t *testing.T) {
 	}
 }
 
-// refuseByQuota lets the namespace have no Secrets. No controller counts them here, so the story says how many are used.
+// refuseByQuota sets a quota of no Secrets. No controller counts them here, so the story sets the usage itself.
 func refuseByQuota(w *world) (lift func()) {
 	w.Helper()
 	none := corev1.ResourceList{"count/secrets": resource.MustParse("0")}
@@ -252,7 +252,7 @@ func refuseByQuota(w *world) (lift func()) {
 	}
 }
 
-// refuseByPolicy lets a ValidatingAdmissionPolicy refuse device Secrets in the namespace.
+// refuseByPolicy creates a ValidatingAdmissionPolicy that refuses device Secrets in the namespace.
 func refuseByPolicy(w *world) (lift func()) {
 	w.Helper()
 	policy := &admissionv1.ValidatingAdmissionPolicy{

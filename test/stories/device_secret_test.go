@@ -46,7 +46,7 @@ func TestDeviceSecretThatIsDeletedOrEditedIsRestoredFromMemory(t *testing.T) {
 	}
 }
 
-func TestDeviceSecretThatIsLostWhileNoOperatorRunsNeedsANewPINAndTheSecretStays(t *testing.T) {
+func TestDeviceSecretLostWhileNoOperatorRunsNeedsANewPINAndTheSecretStays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	first := w.startOperator()

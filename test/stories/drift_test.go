@@ -70,7 +70,7 @@ func TestSecretThatIsDeletedOrEditedIsRestoredWithoutAskingPlex(t *testing.T) {
 	}
 }
 
-func TestAdditionsOfOthersToTheSecretStay(t *testing.T) {
+func TestAdditionsByOtherClientsToTheSecretStay(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator()

@@ -16,10 +16,10 @@ const (
 	newURL = "http://192.168.1.200:32400"
 )
 
-// story is what happens to a PlexLink called kometa; in act any call may fail.
+// story is what happens to a PlexLink named kometa; any call in act may fail.
 type story struct{ prepare, act func(*trial) }
 
-// asksAgain asks for a new PIN.
+// asksAgain requests a new PIN.
 func asksAgain(l *v1alpha1.PlexLink) {
 	metav1.SetMetaDataAnnotation(&l.ObjectMeta, v1alpha1.LinkRequestedAtAnnotation, "now")
 }
@@ -39,7 +39,7 @@ func waitingKometa(c *trial) {
 	})
 }
 
-// inTemplate lets the Secret have these keys.
+// inTemplate sets the keys of the Secret.
 func inTemplate(keys ...string) func(*v1alpha1.PlexLink) {
 	return func(l *v1alpha1.PlexLink) {
 		l.Spec.Secret.Template = &v1alpha1.SecretTemplate{Data: map[string]v1alpha1.TemplateText{}}
@@ -61,7 +61,7 @@ func (c *trial) deleted(object client.Object, options ...client.DeleteOption) {
 	}
 }
 
-// everyStory is told by TestEveryCallMayFail.
+// everyStory holds the stories of TestEveryCallMayFail.
 var everyStory = map[string]story{
 	"link": {nil, func(c *trial) { c.linked("kometa") }},
 	"relink": {linkedKometa(), func(c *trial) {

@@ -57,7 +57,7 @@ func isWaived(c call) bool {
 	return slices.ContainsFunc(waivers, func(w waiver) bool { return strings.HasPrefix(c.name, w.call) })
 }
 
-// strike lets one call go wrong, and records those that were made since it was armed.
+// strike makes one call fail, and records the calls since it was armed.
 type strike struct {
 	namespace, plex string // to tell what a call is
 	at              call
@@ -70,7 +70,7 @@ type strike struct {
 	hit    *http.Request // that went wrong
 }
 
-// arm begins to count.
+// arm starts counting.
 func (s *strike) arm() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +117,7 @@ func (s *strike) isHit(req *http.Request) bool {
 	return s.hit == req
 }
 
-// nameOf is what a call does; "": it is a watch, an event or a list of an informer.
+// nameOf names a call; "" for a watch, an event or a list of an informer.
 func (s *strike) nameOf(req *http.Request) string {
 	if strings.HasSuffix(s.plex, "//"+req.URL.Host) {
 		path := strings.TrimPrefix(req.URL.Path, "/api/v2")
@@ -134,7 +134,7 @@ func (s *strike) nameOf(req *http.Request) string {
 	return req.Method + " " + path
 }
 
-// result is what came of one trial.
+// result is the result of one trial.
 type result struct {
 	end          []string
 	returns, pin int
@@ -143,7 +143,7 @@ type result struct {
 	problem      string
 }
 
-// tell plays a story and returns how it ended. With a reference it waits until the end is the same.
+// tell plays a story and returns its end. With a reference it waits until the end is the same.
 func (s story) tell(w *world, at call, mode string, want *result) result {
 	w.Helper()
 	k := &strike{namespace: w.namespace, plex: w.sim.URL, at: at, mode: mode, counts: map[string]int{}}
@@ -216,8 +216,8 @@ func modesOf(c call) []string {
 	}
 }
 
-// TestEveryCallMayFail tells each story once as it should be, and records the calls of the operator to the API server and
-// to plex.tv. Then it tells it again for each call and each way in which that may go wrong, and the end must be the same.
+// TestEveryCallMayFail plays each story once without a fault, and records the operator's calls to the API server and to
+// plex.tv. Then it plays the story again for each call and each way in which it may fail, and the end must be the same.
 func TestEveryCallMayFail(t *testing.T) {
 	t.Parallel()
 	began := time.Now()

@@ -18,7 +18,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// matrixRow is one fault, and a link for each endpoint that it strikes.
+// matrixRow is one fault, and a link for each affected endpoint.
 type matrixRow struct {
 	*world
 	fault    plextest.Fault
@@ -31,7 +31,7 @@ type matrixRow struct {
 // matrixServers are the media servers of the links that have one of their own, so that a fault there strikes one link.
 var matrixServers = map[string]string{"identity": "Identity Server", "sections": "Sections Server"}
 
-// newMatrixRow links all that have to be linked before the fault.
+// newMatrixRow creates and links the links that exist before the fault.
 func newMatrixRow(t *testing.T, fault plextest.Fault, outcomes map[string]outcome) *matrixRow {
 	t.Helper()
 	m := &matrixRow{
@@ -43,7 +43,7 @@ func newMatrixRow(t *testing.T, fault plextest.Fault, outcomes map[string]outcom
 	if stranger := m.sim.AddServer(plextest.Server{Name: "Stranger"}); fault.RedirectTo != "" {
 		m.fault.RedirectTo = stranger.URL + "/"
 	}
-	// With the product's ten seconds a time-out would outlast the time that passes in the matrix meanwhile.
+	// With the product's ten seconds, time-outs would take longer than the rest of the matrix.
 	m.startOperator(func(o *operator) { o.timeout = time.Second })
 	m.add("ping")
 	m.link1("ping")
@@ -87,12 +87,12 @@ func (m *matrixRow) link1(name string) {
 	m.reaches(name, v1alpha1.ReasonLinked)
 }
 
-// strike begins the fault at an endpoint.
+// strike starts the fault at an endpoint.
 func (m *matrixRow) strike(endpoint plextest.Endpoint, server string) {
 	fault := m.fault
 	fault.Endpoint, fault.Server, fault.Times = endpoint, server, -1
 	if endpoint == plextest.CheckPIN && m.outcomes["poll"].newPIN {
-		fault.Times = 1 // Every poll would cost a PIN.
+		fault.Times = 1 // Otherwise every poll would cost a PIN.
 	}
 	if fault.Header.Get("Retry-After") == "soon" {
 		fault.Header = http.Header{"Retry-After": {time.Now().Add(3 * time.Second).UTC().Format(http.TimeFormat)}}
@@ -100,7 +100,7 @@ func (m *matrixRow) strike(endpoint plextest.Endpoint, server string) {
 	m.sim.Fault(fault)
 }
 
-// whileLinking strikes what a link needs before there is a server: a PIN, and the account.
+// whileLinking applies the fault to what a link needs before it has a server: a PIN, and the account.
 func (m *matrixRow) whileLinking() {
 	m.Helper()
 	m.add("user")
@@ -116,7 +116,7 @@ func (m *matrixRow) whileLinking() {
 	m.recovers("mint")
 }
 
-// whileLinked strikes what a link needs later, and the polls of another.
+// whileLinked applies the fault to what a link needs later, and to the polls of another.
 func (m *matrixRow) whileLinked() {
 	m.Helper()
 	m.add("poll")
@@ -150,7 +150,7 @@ func (m *matrixRow) whileLinked() {
 	}
 }
 
-// whileAskingForServers strikes the list of servers, for a new link and for one that works.
+// whileAskingForServers applies the fault to the list of servers, for a new link and for a working one.
 func (m *matrixRow) whileAskingForServers() {
 	m.Helper()
 	m.add("resources")
@@ -182,13 +182,13 @@ func (m *matrixRow) enterAndCollect(name string) {
 // device is the name under which plex.tv knows a link.
 func (m *matrixRow) device(name string) string { return name + " (" + m.namespace + ")" }
 
-// refreshIsDue makes a link look for its servers.
+// refreshIsDue makes a link list its servers.
 func (m *matrixRow) refreshIsDue(name string) {
 	m.Helper()
 	m.request(name, v1alpha1.RefreshRequestedAtAnnotation)
 }
 
-// letting waits for a condition and lets time pass meanwhile, so that pauses and back-offs end.
+// letting waits for a condition while time passes, so that pauses and back-offs end.
 func (m *matrixRow) letting(what string, condition func() error) {
 	m.Helper()
 	var err error
@@ -208,7 +208,7 @@ func (m *matrixRow) letting(what string, condition func() error) {
 	m.Fatalf("%s did not happen: %v", what, err)
 }
 
-// comesTo waits until the fault has struck a link, and checks what the matrix says of it.
+// comesTo waits until the fault has affected a link, and checks what the matrix says about it.
 func (m *matrixRow) comesTo(name string, endpoint plextest.Endpoint) {
 	m.Helper()
 	want := m.outcomes[name]
@@ -282,7 +282,7 @@ func (m *matrixRow) warnings(name string) []string {
 	return slices.Sorted(maps.Keys(reasons))
 }
 
-// recovers sees the link well again now that the fault is over, with no more help than the PIN it asks for.
+// recovers checks that the link is well again after the fault, with no more help than the PIN that it asks for.
 func (m *matrixRow) recovers(name string) {
 	m.Helper()
 	if name == "signout" {
@@ -316,7 +316,7 @@ func (m *matrixRow) recovers(name string) {
 	checkSecretOpensServer(m, m.secret(name))
 }
 
-// checkWarnings sees that no link has a warning that the matrix does not know of.
+// checkWarnings checks that no link has a warning that is not in the matrix.
 func (m *matrixRow) checkWarnings() {
 	m.Helper()
 	for name, want := range m.outcomes {

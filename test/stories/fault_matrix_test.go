@@ -29,8 +29,8 @@ type outcome struct {
 	newPIN bool
 }
 
-// The matrix: what each class of faults does at each endpoint. The endpoint "resources" is asked for a link whose PIN was
-// just entered, "refresh" is the same endpoint for a link that works.
+// The matrix: the effect of each class of faults at each endpoint. "resources" is that endpoint for a link whose PIN was just
+// entered, "refresh" is the same endpoint for a working link.
 var (
 	unwell = map[string]outcome{
 		"mint":      {v1alpha1.ReasonPlexUnavailable, v1alpha1.ReasonPlexUnavailable, noSecret, false},
@@ -43,7 +43,7 @@ var (
 		"identity":  {v1alpha1.ReasonLinked, v1alpha1.ReasonServerUnreachable, kept, false},
 		"sections":  {v1alpha1.ReasonLinked, v1alpha1.ReasonServerUnreachable, kept, false},
 	}
-	// throttled pauses everything, so the account is not skipped: the servers could not be asked for either.
+	// throttled pauses everything, so the account is not skipped: the servers could not be requested either.
 	throttled = but(unwell, map[string]outcome{"user": {v1alpha1.ReasonAwaitingLink, "", noSecret, false}})
 	// revoked proves that the token is invalid, where a token was sent.
 	revoked = but(unwell, map[string]outcome{
@@ -55,9 +55,9 @@ var (
 		// The server's own no is found twice.
 		"sections": {v1alpha1.ReasonTokenRejected, v1alpha1.ReasonTokenRejected, kept, false},
 	})
-	// blocked is no word about the token at plex.tv. A media server does not block addresses so: its 401 is one.
+	// blocked proves nothing about the token at plex.tv. A media server does not block addresses in this way: its 401 is one.
 	blocked = but(throttled, map[string]outcome{"sections": revoked["sections"]})
-	// gone is an expired PIN, and no word about anything else.
+	// gone is an expired PIN, and proves nothing about anything else.
 	gone = but(unwell, map[string]outcome{"poll": {v1alpha1.ReasonAwaitingLink, "", noSecret, true}})
 	// slow bodies take longer than the time-out. The answer to a sign-out has no body.
 	slow = but(unwell, map[string]outcome{"signout": revoked["signout"]})

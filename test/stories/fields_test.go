@@ -20,16 +20,16 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// field is what a field of the spec is tried with, as JSON; "" leaves it out.
+// field holds the values to try for a field of the spec, as JSON; "" leaves it out.
 type field struct {
 	// base is the spec beside the field.
 	base string
-	// good values link, bad ones are accepted and do not, and invalid is refused by the API server.
+	// Links with good values become Ready, those with bad ones do not, and the API server refuses invalid.
 	good, bad []string
 	invalid   string
-	// before makes what the values name, besides what surround makes; nil: nothing.
+	// before creates what the values name, besides what surround creates; nil if nothing.
 	before func(*trial)
-	// differs tells why a link that had another value does not end as a fresh one does; "": it does.
+	// differs says why a link that had another value does not end like a fresh one; "" if it does.
 	differs string
 }
 
@@ -92,7 +92,7 @@ var fields = map[string]field{
 }
 
 // TestEveryFieldGoesFromEachValueToEachOther changes every field of the spec from each of its values to each other one. The
-// end is that of a link that was created so, and a bad value leaves nothing behind once the former one is back.
+// end equals that of a link created with the value, and a bad value has no effect once the former one is back.
 func TestEveryFieldGoesFromEachValueToEachOther(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
@@ -191,7 +191,7 @@ func (f field) try(w *world, path string, transitions *atomic.Int64) {
 	}
 }
 
-// freshEnds returns the end of a link that is created with each good value. The last of them stays.
+// freshEnds returns the end of a link created with each good value. The last of them stays.
 func (f field) freshEnds(c *trial, spec func(string) map[string]any) map[string][]string {
 	c.Helper()
 	fresh := map[string][]string{}
@@ -209,7 +209,7 @@ func (f field) freshEnds(c *trial, spec func(string) map[string]any) map[string]
 	return fresh
 }
 
-// surround makes what some values name.
+// surround creates what some values name.
 func (f field) surround(c *trial) {
 	c.backUp("imported-identifier", c.sim.SignIn(c.alice, "imported-identifier"))
 	c.ignoreToken(string(c.secret("backup").Data[keyToken]), "it is that of the Secret to import from")
@@ -230,7 +230,7 @@ func (f field) surround(c *trial) {
 	}
 }
 
-// removeKept removes what a deletion with the policy Retain has kept.
+// removeKept removes what a deletion with the policy Retain kept.
 func (f field) removeKept(c *trial) {
 	for _, secret := range c.world.secrets(client.MatchingLabels{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy}) {
 		c.ignoreToken(string(secret.Data[keyToken]), "it is that of a link that was retained")

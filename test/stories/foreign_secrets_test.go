@@ -41,7 +41,7 @@ func TestForeignSecretsWithOurLabelAreCachedStripped(t *testing.T) {
 		t.Errorf("the heap grew by %d MiB, want less than 4: the annotations seem to be cached", grown>>20)
 	}
 
-	w.linked("tautulli") // They do no harm.
+	w.linked("tautulli") // They have no effect.
 	w.delete("tautulli")
 	w.isGone("tautulli")
 	if err := admin.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(w.namespace),
@@ -69,7 +69,7 @@ func cached(w *world, o *operator, want int) error {
 	return nil
 }
 
-// heap returns the size of all that is in use.
+// heap returns the size of the heap in use.
 func heap() int64 {
 	var stats runtime.MemStats
 	for range 3 { // Pools are emptied by the second.

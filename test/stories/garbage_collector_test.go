@@ -17,10 +17,10 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// retain keeps token and Secrets at the deletion of a link.
+// retain sets the policy that keeps token and Secrets when a link is deleted.
 func retain(l *v1alpha1.PlexLink) { l.Spec.DeletionPolicy = v1alpha1.DeletionPolicyRetain }
 
-// restoreOrders are all orders in which the three objects of a link can be restored.
+// restoreOrders holds all orders in which the three objects of a link can be restored.
 var restoreOrders = []string{
 	"device target link", "target device link", "device link target", "target link device", "link device target", "link target device",
 }
@@ -116,8 +116,8 @@ func TestBackupIsRestoredInAnyOrderWithoutAPIN(t *testing.T) {
 	}
 }
 
-// testRestore backs up a link for each order, removes them, and restores each in its order. The operator is up meanwhile, or
-// started by restored.
+// testRestore backs up a link for each order, removes the links, and restores each in its order. The operator runs all the
+// time, or restored starts it.
 func testRestore(t *testing.T, remove func(w *world, links []string) (restored func()), up bool) {
 	w := newWorld(t)
 	w.withGarbageCollector()
@@ -161,7 +161,7 @@ func testRestore(t *testing.T, remove func(w *world, links []string) (restored f
 	}
 }
 
-// Fault A6: a PIN that was issued before the token was restored is not asked for any longer.
+// Fault A6: a PIN that was issued before the token was restored is no longer shown.
 func TestBackupThatIsRestoredWhileAPINIsOpenLinksWithoutIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -239,8 +239,8 @@ func TestRetainKeepsBothSecretsInAForegroundDeletion(t *testing.T) {
 	}
 }
 
-// Fault A7: the device Secret outlives a foreground deletion that begins while the operator is away.
-func TestForegroundDeletionWhileTheOperatorIsAwayIsSignedOut(t *testing.T) {
+// Fault A7: the device Secret survives a foreground deletion that begins while the operator is down.
+func TestForegroundDeletionWhileTheOperatorIsDownIsSignedOut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.withGarbageCollector()
@@ -278,7 +278,7 @@ func (w *world) deleteInForeground(name string) {
 	}
 }
 
-// Fault A8: Retain keeps the Secret in use, also when a renaming was not acted on before the deletion.
+// Fault A8: Retain keeps the Secret in use, even if a renaming was not handled before the deletion.
 func TestRetainKeepsTheSecretThatIsInUse(t *testing.T) {
 	t.Parallel()
 	for name, rename := range map[string]func(*world){
@@ -323,7 +323,7 @@ func TestRetainKeepsTheSecretThatIsInUse(t *testing.T) {
 	}
 }
 
-// Fault A8: the policy counts as it is at the deletion, also when a suspended link has not acted on it.
+// Fault A8: the policy at the time of the deletion counts, even if a suspended link has not handled it.
 func TestPolicyThatBecomesRetainWhileSuspendedKeepsTheSecrets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

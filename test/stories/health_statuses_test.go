@@ -23,7 +23,7 @@ import (
 
 var update = flag.Bool("update", false, "write the statuses on which the health checks of GitOps tools are tried")
 
-// healthSituations bring about what a PlexLink named kometa can look like to a GitOps tool.
+// healthSituations produce the statuses that a PlexLink named kometa can have for a GitOps tool.
 var healthSituations = map[string]func(*world){
 	"not seen by the operator": func(w *world) { w.create("kometa") },
 	"linked":                   func(w *world) { w.startOperator(); w.linked("kometa") },
@@ -137,7 +137,7 @@ var healthSituations = map[string]func(*world){
 	},
 }
 
-// The health checks of docs/argocd.md and docs/flux.md are tried on these; that test has no operator.
+// test/install applies the health checks of docs/argocd.md and docs/flux.md to these statuses; it has no operator.
 func TestStatusesForHealthChecksAreThoseOfAnOperator(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

@@ -30,7 +30,7 @@ func editData(data map[string]v1alpha1.TemplateText) func(*history) {
 	return edit(func(s *v1alpha1.PlexLinkSpec) { s.Secret.Template = &v1alpha1.SecretTemplate{Data: data} })
 }
 
-// plexFails lets some requests to plex.tv fail.
+// plexFails makes some requests to plex.tv fail.
 func plexFails(fault plextest.Fault) func(*history) {
 	return func(h *history) {
 		for _, endpoint := range []plextest.Endpoint{plextest.CreatePIN, plextest.User, plextest.Resources, plextest.Ping, plextest.SignOut} {
@@ -40,7 +40,7 @@ func plexFails(fault plextest.Fault) func(*history) {
 	}
 }
 
-// eachTarget does something with every Secret that has had the target's name and our label.
+// eachTarget calls a function for every Secret that has had the target's name and our label.
 func (h *history) eachTarget(do func(*corev1.Secret) error) {
 	for _, name := range []string{"kometa", "b", "c"} {
 		if s := h.secret(name); s != nil && s.Labels[v1alpha1.ManagedByLabel] != "" {
@@ -119,7 +119,7 @@ func labeled(key, value string) *v1alpha1.SecretTemplate {
 	return &v1alpha1.SecretTemplate{Metadata: v1alpha1.SecretTemplateMetadata{Labels: labels}}
 }
 
-// keeps notes that Secrets may stay from now on: under another name the next link does not adopt them.
+// keeps records that Secrets may stay from now on: under another name the next link does not adopt them.
 func (h *history) keeps() {
 	h.kept = true
 	h.leaves("kometa", "b", "c")
@@ -173,7 +173,7 @@ func (h *history) editsSecret() {
 
 func (h *history) plantsForeign() {
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "b", Namespace: h.namespace, Labels: map[string]string{"foreign": "yes"}}}
-	_ = admin.Create(h.Context(), foreign) // The error is that it exists.
+	_ = admin.Create(h.Context(), foreign) // It may exist.
 }
 
 func (h *history) removesForeign() {

@@ -106,10 +106,10 @@ func (h *history) enter(account *plextest.Account) {
 		return
 	}
 	h.entered[pinOf(link)] = true
-	_ = h.sim.Link(link.Status.PIN.Code, account) // The error is that it has expired.
+	_ = h.sim.Link(link.Status.PIN.Code, account) // It may have expired.
 }
 
-// collected waits until no PIN lives its last ten seconds. What comes then would end it, and its token would be lost.
+// collected waits until no entered PIN is left. The next command would end it, and its token would be lost.
 func (h *history) collected() {
 	_ = waitFor(11*time.Second, func() error {
 		if o := h.operator(); o.dead.Load() {
@@ -133,7 +133,7 @@ func passes(d time.Duration) func(*history) {
 	}
 }
 
-// heal ends every disturbance, and makes the spec one that can be linked.
+// heal ends every disturbance, and sets a spec that can be linked.
 func (h *history) heal() {
 	h.collected()
 	h.fuse.Store(0)
@@ -169,7 +169,7 @@ func (h *history) heal() {
 	})
 }
 
-// outcome heals the world and returns its end, once it is that which is wanted or the patience is over; nil: any.
+// outcome heals the world and returns its end, once it is as wanted or patience is over; nil accepts any end.
 func (h *history) outcome(want []string) []string {
 	h.heal()
 	h.clock.advance(70 * time.Minute)
@@ -197,14 +197,14 @@ func (h *history) outcome(want []string) []string {
 	return last
 }
 
-// comparable is the end without what may depend on the history.
+// comparable returns the end without what may depend on the history.
 func (h *history) comparable() []string {
 	return slices.DeleteFunc(h.end(), func(line string) bool {
 		return h.kept && strings.HasPrefix(line, "Secret ") && strings.Contains(line, v1alpha1.UIDLabel+":of ]")
 	})
 }
 
-// freshEnds are the ends of links that were made with a spec, by spec and address.
+// freshEnds holds the ends of links that were created with a spec, by spec and address.
 var freshEnds sync.Map
 
 // fresh returns the end of a link that is created with the spec in a healthy world.
@@ -232,7 +232,7 @@ type rapidTB struct {
 	played     *[]string
 }
 
-// tell shows a failure at once: rapid shows only the last one, after it has tried shorter histories for a while.
+// tell prints a failure at once: rapid prints only the last one, after it has tried shorter histories for a while.
 func (t rapidTB) tell(text string) { t.TB.Logf("history %q: %s", *t.played, text) }
 
 func (t rapidTB) Helper()                         { t.check.Helper() }
@@ -246,8 +246,8 @@ func (t rapidTB) Failed() bool                    { return t.check.Failed() }
 func (t rapidTB) Log(args ...any)                 { t.check.Log(args...) }
 func (t rapidTB) Logf(format string, args ...any) { t.check.Logf(format, args...) }
 
-// TestEndDoesNotDependOnTheHistory lets random commands happen to a link, at random instants. Then a healthy world ends as
-// if the link had just been made with its spec. A failure is printed with its seed: the same again with -rapid.seed=SEED.
+// TestEndDoesNotDependOnTheHistory runs random commands on a link at random instants. Afterwards, in a healthy world, the end
+// equals that of a new link with the same spec. A failure is printed with its seed, and replayed with -rapid.seed=SEED.
 func TestEndDoesNotDependOnTheHistory(t *testing.T) {
 	t.Parallel()
 	groups := setChecks(t)

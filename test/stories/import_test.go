@@ -41,7 +41,7 @@ func (w *world) backUp(identifier, token string) {
 	}
 }
 
-// checkImported checks that a link goes on with a token, and that no PIN was needed.
+// checkImported checks that a link uses a token, and that no PIN was needed.
 func checkImported(w *world, name, token string) {
 	w.Helper()
 	if got := w.accountToken(name); got != token {
@@ -142,7 +142,7 @@ func TestImportedTokenOfAnotherAccountIsRefusedAndNotSignedOut(t *testing.T) {
 	}
 }
 
-func TestImportWaitsForItsSecretAndTakesItWithinTenSeconds(t *testing.T) {
+func TestImportWaitsForItsSecretAndUsesItWithinTenSeconds(t *testing.T) {
 	t.Parallel()
 	const incomplete = "Secret backup of spec.device.importSecretRef needs the keys client-identifier and token, each with printable characters without spaces"
 	for name, row := range map[string]struct {
@@ -173,7 +173,7 @@ func TestImportWaitsForItsSecretAndTakesItWithinTenSeconds(t *testing.T) {
 			start := time.Now()
 			w.backUp("a-device", token)
 			w.reaches("kometa", v1alpha1.ReasonLinked)
-			if took := time.Since(start); took > 12*time.Second { // ten, and what a busy machine takes
+			if took := time.Since(start); took > 12*time.Second { // ten, and a reserve for a busy machine
 				t.Errorf("the Secret was taken after %s, want at most 10s", took)
 			}
 			checkImported(w, "kometa", token)
@@ -240,7 +240,7 @@ func TestSecretIsImportedOnceAndAgainWhenItChanges(t *testing.T) {
 	checkImported(w, "kometa", token)
 }
 
-func TestChangedImportSecretIsTakenAfterEightExpiredPINs(t *testing.T) {
+func TestChangedImportSecretIsUsedAfterEightExpiredPINs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.backUp("a-device", "a-token-of-last-year")

@@ -9,8 +9,8 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// Fault D6: Helm's tpl turns {{ .URL }} into nothing, and the Secret is filled with that.
-func TestTemplateThatCannotBeMeantIsReportedBeforeThePIN(t *testing.T) {
+// Fault D6: Helm's tpl turned {{ .URL }} into nothing, which was written to the Secret.
+func TestTemplateWithoutValuesIsReportedBeforeThePIN(t *testing.T) {
 	t.Parallel()
 	data := func(texts map[string]v1alpha1.TemplateText) *v1alpha1.SecretTemplate {
 		return &v1alpha1.SecretTemplate{Data: texts}

@@ -25,12 +25,12 @@ var (
 	killSeed  = flag.Uint64("kill-seed", 0, "what the kill test's chance starts from; 0: something new")
 )
 
-// killStory is the manager's process being killed while persons, administrators and plex.tv do what they do.
+// killStory kills the manager's process while users, administrators and plex.tv carry on.
 //
-// What must hold is stated of PINs that were stored, which is when the device Secret was written: a watch sees every
-// version of it. Killed between plex.tv's answer to POST /pins and that write, the manager leaves a PIN at plex.tv that
-// was never in a status or a Secret, so it could not be entered. It is unavoidable and does no harm; it counts only where
-// the link had a stored PIN that was alive.
+// The invariants are about PINs that were stored in the device Secret, of which a watch sees every version. If the manager
+// is killed between plex.tv's answer to POST /pins and that write, it leaves a PIN at plex.tv that was never in a status or
+// a Secret, so it could not be entered. That is unavoidable and harmless; it counts only if the link had a stored PIN that
+// was alive.
 type killStory struct {
 	*world
 	random   *rand.Rand
@@ -61,8 +61,8 @@ func TestManagerThatIsKilledAtRandomInstantsLosesNothing(t *testing.T) {
 	for range *kills {
 		p := start()
 		life := time.Duration(s.random.Int64N(int64(2 * time.Second)))
-		// A PIN that was entered lives ten seconds. A manager that never lives as long as it takes to poll cannot
-		// collect the token, so after four seconds without service one gets a whole second.
+		// An entered PIN lives ten seconds. A manager that is always killed before it can poll cannot collect the token, so
+		// after four seconds without service one gets a whole second.
 		if starved := time.Since(served) > 4*time.Second; starved || s.random.IntN(4) > 0 {
 			p.awaitWork()
 			if starved {
@@ -97,7 +97,7 @@ func TestManagerThatIsKilledAtRandomInstantsLosesNothing(t *testing.T) {
 	s.check()
 }
 
-// act lets something happen, or nothing.
+// act runs a random action, or none.
 func (s *killStory) act() {
 	s.createMissing()
 	s.enterPINs(0.2)
@@ -134,7 +134,7 @@ func (s *killStory) act() {
 	}
 }
 
-// killFaults leave a PIN that was entered enough of its ten seconds.
+// killFaults leave an entered PIN enough of its ten seconds.
 var killFaults = []plextest.Fault{
 	{Endpoint: plextest.CreatePIN, Status: 500},
 	{Endpoint: plextest.CreatePIN, DropAnswer: true},
@@ -163,7 +163,7 @@ func (s *killStory) must(err error) {
 	}
 }
 
-// createMissing creates the links that are not there yet, or were deleted.
+// createMissing creates the links that do not exist yet, or were deleted.
 func (s *killStory) createMissing() {
 	links := s.links()
 	for _, name := range s.names {
@@ -188,7 +188,7 @@ func (s *killStory) enterPINs(probability float64) {
 	}
 }
 
-// pinOf tells the PINs of two links apart: plex.tv gives out a code again once it was entered.
+// pinOf distinguishes the PINs of two links: plex.tv reuses a code once it was entered.
 func pinOf(link *v1alpha1.PlexLink) string { return string(link.UID) + "/" + link.Status.PIN.Code }
 
 // allReady reports whether every link is ready and offers no PIN.
@@ -204,7 +204,7 @@ func (s *killStory) allReady() bool {
 	return true
 }
 
-// check is what must hold in the end.
+// check checks what must hold in the end.
 func (s *killStory) check() {
 	links := s.links()
 	for _, name := range s.names {

@@ -30,7 +30,7 @@ func TestKubectlExplainListsAndDescribesEveryField(t *testing.T) {
 	t.Logf("%d fields", fields)
 }
 
-func TestKubectlExplainSufficesWithoutTheREADME(t *testing.T) {
+func TestKubectlExplainIsEnoughWithoutTheREADME(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for path, words := range map[string][]string{

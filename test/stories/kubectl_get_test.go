@@ -9,8 +9,8 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// columns returns the cells of a PlexLink in what kubectl get prints, by the name of the column, and these names in order.
-// kubectl puts three blanks between two columns.
+// columns returns the cells of a PlexLink in the output of kubectl get, by the name of the column, and these names in order.
+// kubectl separates columns by three spaces.
 func columns(t *testing.T, table, name string) (cells map[string]string, names []string) {
 	t.Helper()
 	lines := strings.Split(strings.TrimRight(table, "\n"), "\n")

@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// watchesLate lets the operator's cache of a resource be behind the API server.
+// watchesLate delays the operator's cache of a resource.
 func watchesLate(w *world, resource string, by time.Duration) func(*operator) {
 	w.Helper()
 	transport, err := rest.TransportFor(operatorConfig)
@@ -25,7 +25,7 @@ func watchesLate(w *world, resource string, by time.Duration) func(*operator) {
 			}
 			resp, err := transport.RoundTrip(req)
 			if err != nil {
-				return nil // It is tried without a delay, and fails likewise.
+				return nil // It is retried without a delay, and fails in the same way.
 			}
 			late, stop := lateReader(resp.Body, by)
 			resp.Body = &lateBody{PipeReader: late, body: resp.Body, stop: stop}
@@ -34,7 +34,7 @@ func watchesLate(w *world, resource string, by time.Duration) func(*operator) {
 	}
 }
 
-// lateBody is the body of a watch whose events come late.
+// lateBody is the body of a watch whose events are delayed.
 type lateBody struct {
 	*io.PipeReader
 	body io.Closer
@@ -46,7 +46,7 @@ func (b *lateBody) Close() error {
 	return errors.Join(b.PipeReader.Close(), b.body.Close())
 }
 
-// lateReader returns what the body returns, each piece so much later, until it is stopped.
+// lateReader returns what the body returns, each piece delayed, until it is stopped.
 func lateReader(body io.Reader, by time.Duration) (late *io.PipeReader, stop func()) {
 	type piece struct {
 		due  time.Time
@@ -72,7 +72,7 @@ func lateReader(body io.Reader, by time.Duration) (late *io.PipeReader, stop fun
 			case <-time.After(time.Until(p.due)):
 			case <-stopped.Done():
 			}
-			_, _ = out.Write(p.text) // The error is that the watch has ended.
+			_, _ = out.Write(p.text) // The watch may have ended.
 		}
 		_ = out.Close()
 	}()

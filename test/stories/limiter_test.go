@@ -13,7 +13,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// A run of a minute cannot show how few requests are refused, because the first refusals tell the operator the limit.
+// A run of a minute cannot show how few requests are refused, because the operator learns the limit from the first refusals.
 var limitedLinks = flag.Int("limited-links", 4, "how many PlexLinks are linked while plex.tv allows 2 requests a second; "+
 	"from 10 on the share of refused requests counts")
 
@@ -66,7 +66,7 @@ func TestLinksAreLinkedWhilePlexAllowsTwoRequestsASecond(t *testing.T) {
 	}
 }
 
-// linkOneAfterTheOther creates n links at once, enters a PIN at a time, and waits until all are linked.
+// linkOneAfterTheOther creates n links at once, enters one PIN at a time, and waits until all are linked.
 func linkOneAfterTheOther(w *world, n int, apart time.Duration) {
 	w.Helper()
 	for i := range n {

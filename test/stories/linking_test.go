@@ -184,7 +184,7 @@ func TestPINEnteredInTheLastSecondLinks(t *testing.T) {
 	o := w.startOperator()
 	w.create("kometa")
 	link := w.awaitsPIN("kometa")
-	o.kill() // Nothing polls until the time has come.
+	o.kill() // Nothing polls until then.
 	w.clock.advance(15*time.Minute - 2*time.Second)
 	if err := w.sim.Link(link.Status.PIN.Code, w.alice); err != nil {
 		t.Fatal(err)

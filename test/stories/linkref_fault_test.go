@@ -167,8 +167,8 @@ func TestFollowersMoveWithTheAccountOfTheirLeader(t *testing.T) {
 	w.areLinked("kometa", "tautulli")
 }
 
-// linkFollower links kometa and lets tautulli follow it. The operator is killed before that of the requests that do so,
-// from the one for its PIN on, which has the number; requests counts them.
+// linkFollower links kometa and has tautulli follow it. The operator is killed before the request with the given number,
+// counted from the one for the follower's PIN on; requests counts them.
 func (w *world) linkFollower(killedBefore int64) (o *operator, requests *atomic.Int64) {
 	w.Helper()
 	var armed atomic.Bool

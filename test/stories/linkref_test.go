@@ -21,7 +21,7 @@ func refersTo(leader string) func(*v1alpha1.PlexLink) {
 // allowsLinkRefs sets spec.account.allowLinkRefs.
 func allowsLinkRefs(l *v1alpha1.PlexLink) { l.Spec.Account.AllowLinkRefs = true }
 
-// areLinked waits until links are Linked with a token of their own that plex.tv accepts.
+// areLinked waits until links are Linked, each with its own token that plex.tv accepts.
 func (w *world) areLinked(names ...string) {
 	w.Helper()
 	w.eventuallyWithin(90*time.Second, fmt.Sprintf("the linking of %q", names), func() error {

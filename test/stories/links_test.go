@@ -37,7 +37,7 @@ func (w *world) link(name string) *v1alpha1.PlexLink {
 	return &link
 }
 
-// change updates a PlexLink, whatever else happens to it.
+// change updates a PlexLink, and retries on conflicts.
 func (w *world) change(name string, change func(*v1alpha1.PlexLink)) {
 	w.Helper()
 	link := w.link(name)
@@ -97,7 +97,7 @@ func (w *world) says(name, text string) {
 	})
 }
 
-// message of the Ready condition; "" before there is one.
+// message returns the message of the Ready condition, or "".
 func message(link *v1alpha1.PlexLink) string {
 	if ready := meta.FindStatusCondition(link.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
 		return ready.Message
@@ -105,7 +105,7 @@ func message(link *v1alpha1.PlexLink) string {
 	return ""
 }
 
-// request sets an annotation that asks for something to a new value.
+// request sets a request annotation to a new value.
 func (w *world) request(name, annotation string) {
 	w.Helper()
 	w.change(name, func(l *v1alpha1.PlexLink) {
@@ -141,7 +141,7 @@ func (w *world) showsPIN(name string) string {
 	return code
 }
 
-// letPINsExpire lets the eight PINs of a link that are minted in a row expire.
+// letPINsExpire waits until the eight consecutive PINs of a link have expired.
 func (w *world) letPINsExpire(name string) {
 	w.Helper()
 	last := ""

@@ -11,7 +11,7 @@ import (
 )
 
 // The checks at the end of every story search the log for secrets.
-func TestLogTellsTheStoryOfALink(t *testing.T) {
+func TestLogShowsTheHistoryOfALink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.network.Listeners = map[string]string{"192.168.1.100:32400": w.server.Addr, "192.168.1.101:32400": w.server.Addr}
@@ -60,8 +60,8 @@ func TestLogTellsTheStoryOfALink(t *testing.T) {
 
 var eventReason = regexp.MustCompile(`"reason": "([^"]*)"`)
 
-// toldEvents returns the reasons of the events about a link that the log tells at the default level. Anything else that it
-// tells of the link at that level is returned as a whole.
+// toldEvents returns the reasons of a link's events in the log at the default level. Any other line about the link at that
+// level is returned as a whole.
 func (w *world) toldEvents(name string) []string {
 	var reasons []string
 	for line := range strings.Lines(w.logs.String()) {

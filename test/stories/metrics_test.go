@@ -15,7 +15,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// exposition is what Prometheus would read.
+// exposition returns the metrics in Prometheus's text format.
 func exposition(t testing.TB, metrics prometheus.Gatherer) string {
 	t.Helper()
 	families, err := metrics.Gather()
@@ -56,7 +56,7 @@ func (o *operator) gauge(name string) (float64, error) {
 	return number, nil
 }
 
-func TestMetricsTellTheLifeOfALink(t *testing.T) {
+func TestMetricsFollowTheLifeOfALink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o := w.startOperator()
@@ -104,7 +104,7 @@ func TestMetricsTellTheLifeOfALink(t *testing.T) {
 	o.shows(notReady("kometa", "Suspended"))
 }
 
-func TestMetricsTellWhatIsWrongWithPlexTV(t *testing.T) {
+func TestMetricsShowProblemsOfPlexTV(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o := w.startOperator()

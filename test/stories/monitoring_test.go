@@ -30,8 +30,8 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// TestDashboardAndAlertsShowARealManager scrapes the manager as it is released with a real Prometheus, as an
-// installation does, and runs every query of the dashboard.
+// TestDashboardAndAlertsShowARealManager scrapes the released manager with a real Prometheus, as an installation does, and
+// runs every query of the dashboard.
 func TestDashboardAndAlertsShowARealManager(t *testing.T) {
 	t.Parallel()
 	prometheus, err := exec.LookPath("prometheus")
@@ -117,7 +117,7 @@ func TestMetricsNeedAPermissionOfTheCluster(t *testing.T) {
 	}
 }
 
-// managerWithMetrics is a manager as it is released, which serves metrics.
+// managerWithMetrics is a released manager that serves metrics.
 type managerWithMetrics struct{ address string }
 
 // startManagerWithMetrics starts the manager with the rights of config/rbac that metrics need.
@@ -154,7 +154,7 @@ func (w *world) bind(roleFile, account, namespace string) {
 	}
 }
 
-// token makes a ServiceAccount, which may read metrics or not, and a token for it.
+// token creates a ServiceAccount, with or without permission to read metrics, and a token for it.
 func (m *managerWithMetrics) token(w *world, name string, mayRead bool) string {
 	w.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace}}
@@ -168,7 +168,7 @@ func (m *managerWithMetrics) token(w *world, name string, mayRead bool) string {
 	return request.Status.Token
 }
 
-// get reads the metrics; token "": without one.
+// get reads the metrics, without authentication if token is "".
 func (m *managerWithMetrics) get(w *world, token string) (status int, text string) {
 	w.Helper()
 	req, err := http.NewRequestWithContext(w.Context(), http.MethodGet, "https://"+m.address+"/metrics", nil)
@@ -254,7 +254,7 @@ func (w *world) startPrometheus(binary, manager, token string) *prometheusServer
 	return p
 }
 
-// get asks its API.
+// get sends a request to its API.
 func (p *prometheusServer) get(path string) string {
 	p.w.Helper()
 	req, err := http.NewRequestWithContext(p.w.Context(), http.MethodGet, "http://"+p.address+path, nil)
@@ -263,7 +263,7 @@ func (p *prometheusServer) get(path string) string {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err.Error() // It is not up yet.
+		return err.Error() // It is still starting.
 	}
 	defer resp.Body.Close() //nolint:errcheck // nothing was written
 	body, err := io.ReadAll(resp.Body)
@@ -273,7 +273,7 @@ func (p *prometheusServer) get(path string) string {
 	return string(body)
 }
 
-// hasData returns nil when a query has a result that is a number, and greater than 0 if wanted.
+// hasData returns nil if a query has a number as result, greater than 0 if so wanted.
 func (p *prometheusServer) hasData(query string, positive bool) error {
 	text := p.get("/api/v1/query?query=" + url.QueryEscape(query))
 	var answer struct {
@@ -295,7 +295,7 @@ func (p *prometheusServer) hasData(query string, positive bool) error {
 	return fmt.Errorf("%s gives %s", query, text)
 }
 
-// dashboard is what matters here of a Grafana dashboard.
+// dashboard holds the parts of a Grafana dashboard that matter here.
 type dashboard struct {
 	Panels []struct {
 		Title, Description string

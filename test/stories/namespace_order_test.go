@@ -9,8 +9,8 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// Fault A16: a namespace that is being deleted loses the device Secret before the link. A state that could not be stored
-// must not replace the one that is remembered.
+// Fault A16: a namespace that is being deleted loses the device Secret before the link. A state that could not be stored must
+// not replace the one in memory.
 func TestLinkIsSignedOutAlthoughItsDeviceSecretWentFirst(t *testing.T) {
 	t.Parallel()
 	for name, failures := range map[string]int64{"one failure": 1, "all writes fail": 1 << 30} {
@@ -53,8 +53,8 @@ func TestLinkIsSignedOutAlthoughItsDeviceSecretWentFirst(t *testing.T) {
 	}
 }
 
-// Fault A16: when neither memory nor the device Secret has the token, an event tells what to do.
-func TestTokenThatWasLostBeforeADeletionIsTold(t *testing.T) {
+// Fault A16: if neither memory nor the device Secret has the token, an event says what to do.
+func TestTokenThatWasLostBeforeADeletionIsReported(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	first := w.startOperator()

@@ -52,7 +52,7 @@ type operator struct {
 	namespaces []string
 	stop       context.CancelFunc
 	stopped    chan struct{}
-	// dead makes every request fail before it is sent, as if the process had been killed.
+	// dead makes every request fail before it is sent, as after a kill.
 	dead atomic.Bool
 	// diesBefore decides whether the operator is killed just before a request to the API server or plex.tv.
 	diesBefore func(*http.Request) bool
@@ -61,13 +61,13 @@ type operator struct {
 	fail func(*http.Request) error
 	// answer is given to a request to the API server or plex.tv, which is not sent then; nil: the server's own.
 	answer func(*http.Request) *http.Response
-	// loses decides whether the answer to a request, which is carried out, is lost.
+	// loses decides whether a request is carried out and its answer lost.
 	loses func(*http.Request) bool
 	// apiServer is the host and port of the API server; "": its own.
 	apiServer string
 	// timeout of a request to plex.tv; 0: the product's.
 	timeout time.Duration
-	// deny has the networks in which no media server is contacted; with it the true network replaces the simulated one.
+	// deny lists networks in which no media server is contacted; with it the real network replaces the simulated one.
 	deny []netip.Prefix
 	// publicRootsOnly keeps it from trusting the certificates of the simulator's media servers.
 	publicRootsOnly bool
@@ -76,7 +76,7 @@ type operator struct {
 	sent []string // see requests
 }
 
-// startOperator starts a manager for the world's namespace, with exactly the rights of config/rbac and the product's
+// startOperator starts a manager for the world's namespace, with exactly the permissions of config/rbac and the product's
 // values.
 func (w *world) startOperator(change ...func(*operator)) *operator {
 	w.Helper()
@@ -137,12 +137,12 @@ func (w *world) startOperator(change ...func(*operator)) *operator {
 	return o
 }
 
-// withQPS gives the operator another budget at plex.tv than the product's.
+// withQPS sets another budget for plex.tv than the product's.
 func withQPS(qps float64, burst int) func(*operator) {
 	return func(o *operator) { o.reconciler.QPS, o.reconciler.Burst = qps, burst }
 }
 
-// dial is the simulated network, or nil for the true one with its guard.
+// dial returns the dialer of the simulated network, or nil for the real one with its guard.
 func (o *operator) dial(w *world) func(context.Context, string, string) (net.Conn, error) {
 	if o.deny != nil {
 		return nil
@@ -150,14 +150,14 @@ func (o *operator) dial(w *world) func(context.Context, string, string) (net.Con
 	return w.network.DialContext
 }
 
-// logger writes what the operator logs at the highest level that the manager allows.
+// logger writes the operator's log at the highest level that the manager allows.
 func (w *world) logger() logr.Logger {
 	level := uberzap.NewAtomicLevelAt(zapcore.Level(-7))
 	return zap.New(zap.UseDevMode(true), zap.Level(level), zap.WriteTo(w.logs))
 }
 
-// kill ends the operator as kill -9 would: nothing more is sent. What it still attempts, such as storing a token for
-// five seconds, is not waited for: the story goes on at once, as the next process would.
+// kill ends the operator like kill -9: nothing more is sent. The story does not wait for what it still attempts, such as
+// storing a token for five seconds, and goes on at once, as the next process would.
 func (o *operator) kill() {
 	if o.dead.CompareAndSwap(false, true) {
 		close(o.died)
@@ -175,7 +175,7 @@ func (o *operator) running() bool {
 	}
 }
 
-// watchRequests records requests, and kills the operator, fails or answers them where the story wants it.
+// watchRequests records requests, and kills the operator, fails or answers them as the story demands.
 func (o *operator) watchRequests(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		if o.diesBefore != nil && !o.dead.Load() && o.diesBefore(req) && o.dead.CompareAndSwap(false, true) {
@@ -221,7 +221,7 @@ func (o *operator) forgetRequests() {
 	o.sent = nil
 }
 
-// count returns how many of the requests have the method, or any with "", and a path that contains the text.
+// count returns how many of the requests have the method ("" stands for any) and a path that contains the text.
 func (o *operator) count(method, path string) int {
 	n := 0
 	for _, request := range o.requests() {
@@ -245,7 +245,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// refusal is an answer of the API server that refuses a request.
+// refusal returns an answer of the API server that refuses a request.
 func refusal(req *http.Request, code int32, reason metav1.StatusReason, message string) *http.Response {
 	body, err := json.Marshal(metav1.Status{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},

@@ -10,8 +10,8 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// Fault B8: during a pause that plex.tv asked for, the status went on asking for a PIN whose token would be lost.
-func TestLongPauseIsToldAndThePINIsNotAskedFor(t *testing.T) {
+// Fault B8: during a pause requested by plex.tv, the status went on asking for a PIN whose token would be lost.
+func TestLongPauseIsReportedAndThePINIsNotShown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator()
@@ -41,12 +41,12 @@ func TestLongPauseIsToldAndThePINIsNotAskedFor(t *testing.T) {
 	w.sim.ResetRequests()
 	w.clock.advance(100 * time.Second)
 	w.poke()
-	w.create("tautulli") // The operator looks at it, and could do something wrong.
+	w.create("tautulli") // The operator had time to do something wrong.
 	w.reaches("tautulli", v1alpha1.ReasonAwaitingLink)
 	if requests := w.plexRequests(); len(requests) > 0 {
 		t.Errorf("got %d requests during the pause, want none", len(requests))
 	}
-	w.clock.advance(20 * time.Second) // Nothing but its own timer tells the operator that the pause is over.
+	w.clock.advance(20 * time.Second) // Only its own timer wakes the operator when the pause is over.
 	if got := w.awaitsPIN("kometa").Status.PIN.Code; got != code {
 		t.Error("got another PIN after the pause, want the same")
 	}
@@ -54,7 +54,7 @@ func TestLongPauseIsToldAndThePINIsNotAskedFor(t *testing.T) {
 	w.reaches("kometa", v1alpha1.ReasonLinked)
 }
 
-// The budget adapts to a limit that plex.tv does not tell.
+// The budget adapts to a limit that plex.tv does not announce.
 func TestRateIsHalvedBy429AndRestoredOverMinutes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -72,7 +72,7 @@ func TestRateIsHalvedBy429AndRestoredOverMinutes(t *testing.T) {
 	if got := rate(); got != 5 {
 		t.Fatalf("got %v requests/s at first, want 5", got)
 	}
-	// passes lets so much time pass, with a poll that is answered with the status.
+	// passes advances the time, during which a poll is answered with the status.
 	passes := func(d time.Duration, status int) {
 		t.Helper()
 		if status != http.StatusOK {

@@ -16,7 +16,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// permissionOf names what a request needs, as a rule of a role does: verb, group and resource.
+// permissionOf returns the permission that a request needs, as in the rule of a role: verb, group and resource.
 func permissionOf(req *http.Request) string {
 	parts := strings.Split(strings.Trim(req.URL.Path, "/"), "/")
 	group, parts := "", parts[min(len(parts), 2):] // api/v1
@@ -43,8 +43,8 @@ func permissionOf(req *http.Request) string {
 	return verb + " " + group + "/" + resource
 }
 
-// The operator of every story has the rights of config/rbac/role.yaml and no others, so none is missing. Here each of
-// them is used: without it the request would be refused.
+// The operator of every story has exactly the permissions of config/rbac/role.yaml, so none is missing. Here each of them is
+// used: without it the request would be refused.
 func TestEveryPermissionIsUsed(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../config/rbac/role.yaml")
@@ -75,7 +75,7 @@ func TestEveryPermissionIsUsed(t *testing.T) {
 			defer mu.Unlock()
 			used = append(used, permissionOf(req))
 			if req.URL.Query().Get("sendInitialEvents") == "true" {
-				// The list comes as the beginning of the watch. API servers that cannot do that are asked for a list.
+				// The watch begins with the list. API servers that do not support that are asked for a list.
 				used = append(used, strings.Replace(permissionOf(req), "watch", "list", 1))
 			}
 			return false
@@ -105,7 +105,7 @@ func TestEveryPermissionIsUsed(t *testing.T) {
 	}
 	w.sim.Fault(plextest.Fault{Endpoint: plextest.SignOut, Status: 503})
 	w.delete("kometa")
-	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Finalizers = nil }) // That it vanished is read past the cache.
+	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Finalizers = nil }) // The API server has to confirm that it is gone.
 	w.isGone("kometa")
 	for _, permission := range granted {
 		w.eventually("the use of the permission to "+permission, func() error {

@@ -14,7 +14,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// buildManager builds the manager as it is released, once.
+// buildManager builds the released manager, once.
 var buildManager = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command("go", "build", "-o", managerFile, "../../cmd/manager").CombinedOutput()
 	if err != nil {
@@ -23,8 +23,8 @@ var buildManager = sync.OnceValues(func() (string, error) {
 	return managerFile, nil
 })
 
-// managerBinary builds the manager as it is released and returns how to start it for a world: it has the operator's
-// rights and logs at the highest level.
+// managerBinary builds the released manager and returns a command that starts it for a world: it has the operator's
+// permissions and logs at the highest level.
 func managerBinary(w *world, flags ...string) func() *process {
 	w.Helper()
 	return managerUnder(w, nil, flags...)
@@ -57,7 +57,7 @@ func managerUnder(w *world, starter []string, flags ...string) func() *process {
 		w.Helper()
 		p := &process{TB: w, cmd: exec.Command(command[0], command[1:]...), log: w.logs, working: make(chan struct{})}
 		p.cmd.Stdout, p.cmd.Stderr = p, p
-		// Nothing of the tests' environment may change what the manager does.
+		// The environment of the tests must not affect the manager.
 		p.cmd.Env = []string{"HOME=" + dir, "KUBECONFIG=" + kubeconfig}
 		if err := p.cmd.Start(); err != nil {
 			w.Fatal(err)
@@ -76,7 +76,7 @@ type process struct {
 	once    sync.Once
 }
 
-// Write takes what the manager logs.
+// Write receives the manager's log.
 func (p *process) Write(text []byte) (int, error) {
 	if bytes.Contains(text, []byte("Starting workers")) {
 		p.once.Do(func() { close(p.working) })
@@ -101,5 +101,5 @@ func (p *process) kill() {
 	if err := p.cmd.Process.Kill(); err != nil {
 		p.Fatalf("the manager ended before it was killed: %v", err)
 	}
-	_ = p.cmd.Wait() // The error is that it was killed.
+	_ = p.cmd.Wait() // It was killed, which is an error.
 }

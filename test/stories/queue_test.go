@@ -21,7 +21,7 @@ var queuedLinks = flag.Int("queued-links", 100, "how many PlexLinks wait for a P
 // openPINs is how many PINs may be open at the product's rate.
 const openPINs = 10
 
-// crowd creates so many PlexLinks that queuedLinks of them have to wait for a PIN, and waits until they do.
+// crowd creates enough PlexLinks that queuedLinks of them have to wait for a PIN, and waits until they do.
 func (w *world) crowd(o *operator) {
 	w.Helper()
 	for i := range *queuedLinks + openPINs {
@@ -44,7 +44,7 @@ func (w *world) crowd(o *operator) {
 	}
 }
 
-// polls waits for so many more polls of PINs.
+// polls waits for a number of further polls of PINs.
 func (w *world) polls(n int) {
 	w.Helper()
 	before := w.sim.Count(plextest.CheckPIN)
@@ -109,13 +109,13 @@ func TestCrowdDelaysAnotherNamespaceByOneTurn(t *testing.T) {
 	if pins := w.sim.PINs(); len(pins) != openPINs+1 {
 		t.Errorf("got %d PINs before that of the other namespace, want %d", len(pins)-1, openPINs)
 	}
-	other.delete("kometa") // The checks at the end know of one namespace only.
+	other.delete("kometa") // The checks at the end cover one namespace only.
 	other.isGone("kometa")
 }
 
 var crowdName = regexp.MustCompile(`link-\d{4}`)
 
-// Fault B7: 100 queued links cost 35 requests a second, and each admitted PIN rewrote the status of all of them.
+// Fault B7: 100 queued links cost 35 requests per second, and each admitted PIN rewrote the status of all of them.
 func TestQueuedLinksCostTheAPIServerNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -133,7 +133,7 @@ func TestQueuedLinksCostTheAPIServerNothing(t *testing.T) {
 		return queued
 	}
 	o.forgetRequests()
-	w.poke() // Even when something makes the operator look at them.
+	w.poke() // Even if something triggers a reconcile.
 	w.polls(2 * openPINs)
 	if got := touched(); len(got) > 0 {
 		t.Errorf("got requests about %d queued links, want none: %q", len(got), got)

@@ -20,7 +20,7 @@ import (
 
 const recipesFolder = "../../config/samples/recipes"
 
-// recipe is what an app must find.
+// recipe describes what an app must find.
 type recipe struct {
 	// environment of the app's process.
 	environment map[string]string
@@ -33,13 +33,13 @@ func TestEveryRecipeGivesItsAppWhatItReads(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	bob := w.sim.AddAccount("bob")
-	// A shared server, so that its token is not the account's, and a name that must not get loose.
+	// A shared server, whose token is not the account's, with a name that must not break out of its quotes.
 	w.server.Update(func(s *plextest.Server) {
 		s.Owner, s.SharedWith, s.Name = bob, []*plextest.Account{w.alice}, "\"; rm -rf /\nadmin: true"
 	})
 	w.network.Listeners = map[string]string{"192.168.1.100:32400": w.server.Addr}
 	w.server.SetConnections(plextest.LocalConnection("http://192.168.1.100:32400"))
-	w.startOperator(withQPS(1000, 1000)) // At the product's pace not all recipes would have PINs open at a time.
+	w.startOperator(withQPS(1000, 1000)) // With the product's budget not all recipes could have open PINs at the same time.
 	w.kubectl("apply", "-k", recipesFolder)
 
 	const url = "http://192.168.1.100:32400"
@@ -150,7 +150,7 @@ func TestEveryRecipeGivesItsAppWhatItReads(t *testing.T) {
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// environmentOf starts a process with the Secret as its environment, as envFrom does, and returns what it sees.
+// environmentOf starts a process with the Secret as its environment, as envFrom does, and returns that environment.
 func environmentOf(t *testing.T, data map[string][]byte) map[string]string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "env", "-0")

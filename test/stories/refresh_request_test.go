@@ -23,7 +23,7 @@ func (w *world) annotate(name, annotation, value string) {
 	w.change(name, func(l *v1alpha1.PlexLink) { metav1.SetMetaDataAnnotation(&l.ObjectMeta, annotation, value) })
 }
 
-// handlesRefresh waits until the status tells that a refresh request was acted on.
+// handlesRefresh waits until the status shows that a refresh request was handled.
 func (w *world) handlesRefresh(name, value string) {
 	w.Helper()
 	w.eventually("the refresh "+value, func() error {
@@ -34,7 +34,7 @@ func (w *world) handlesRefresh(name, value string) {
 	})
 }
 
-// plexRequestsOf returns what a link has asked of plex.tv.
+// plexRequestsOf returns a link's requests to plex.tv.
 func (w *world) plexRequestsOf(name string) []plextest.Endpoint {
 	var endpoints []plextest.Endpoint
 	for _, r := range w.plexRequests() {
@@ -45,7 +45,7 @@ func (w *world) plexRequestsOf(name string) []plextest.Endpoint {
 	return endpoints
 }
 
-func TestRefreshRequestIsActedOnWithinTwoSecondsWithOneRequest(t *testing.T) {
+func TestRefreshRequestIsHandledWithinTwoSecondsWithOneRequest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator()
@@ -103,8 +103,8 @@ func TestRefreshRequestFindsWhatIsWrongAtOnce(t *testing.T) {
 	w.handlesRefresh("kometa", "revoked")
 }
 
-// Fault A17: a request that is set while something else is in the way was swallowed.
-func TestRequestIsActedOnOnceNothingIsInTheWay(t *testing.T) {
+// Fault A17: a request that was set while there was another obstacle was lost.
+func TestRequestIsHandledWhenTheObstacleIsGone(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		block, clear func(*v1alpha1.PlexLink)
@@ -171,7 +171,7 @@ func TestRequestIsActedOnOnceNothingIsInTheWay(t *testing.T) {
 	}
 }
 
-func TestLinkThatWorksIsCaredForWhileItsNewPINIsInTheQueue(t *testing.T) {
+func TestWorkingLinkIsMaintainedWhileItWaitsForANewPIN(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator(withQPS(0.5, 20)) // one open PIN
@@ -208,7 +208,7 @@ func TestLinkThatWorksIsCaredForWhileItsNewPINIsInTheQueue(t *testing.T) {
 	})
 }
 
-func TestRequestOf256CharactersIsActedOn(t *testing.T) {
+func TestRequestOf256CharactersIsHandled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator()
@@ -219,7 +219,7 @@ func TestRequestOf256CharactersIsActedOn(t *testing.T) {
 	w.handlesRefresh("kometa", value)
 }
 
-// Fault A17: a value of 200 KiB made the state too large to store, so that PINs were minted without end.
+// Fault A17: a value of 200 KiB made the state too large to store, so PINs were minted forever.
 func TestRequestThatIsTooLongIsIgnoredWithAWarning(t *testing.T) {
 	t.Parallel()
 	for name, length := range map[string]int{"257 characters": 257, "200 KiB": 200 << 10} {

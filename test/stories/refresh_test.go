@@ -50,7 +50,7 @@ func TestMovedServerIsFoundAndTheURLIsStickyOtherwise(t *testing.T) {
 	w.startOperator()
 	w.linked("kometa")
 
-	// A better address is no reason to change.
+	// A better address alone is no reason to change.
 	w.server.SetConnections(plextest.LocalConnection("http://192.168.1.100:32400"), plextest.LocalConnection("http://192.168.1.101:32400"))
 	w.refresh("kometa")
 	if got := string(w.secret("kometa").Data["PLEX_URL"]); got != "http://192.168.1.101:32400" {
@@ -132,7 +132,7 @@ func TestTokenIsPingedDailyByTheSameDevice(t *testing.T) {
 	}
 }
 
-func TestRestartMakesNoRequestThatIsNotDue(t *testing.T) {
+func TestRestartSendsNoRequestThatIsNotDue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	first := w.startOperator()

@@ -42,7 +42,7 @@ func TestRestartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testin
 	remove(down)
 	w.sim.ResetRequests()
 	second := w.startOperator()
-	// It leads when it begins to work. Its caches are full by then: the manager fills them while it waits to be elected.
+	// It is elected when it starts to work. Its caches are filled by then, while it waits to be elected.
 	w.eventually("leadership", func() error {
 		select {
 		case <-second.manager.Elected():
@@ -76,8 +76,8 @@ func TestRestartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testin
 	}
 }
 
-// linkAtOnce links PlexLinks link-0000, link-0001 and so on, with an operator that is killed afterwards: at the product's
-// pace that would take minutes.
+// linkAtOnce links PlexLinks link-0000, link-0001 and so on, with an operator that is killed afterwards: with the product's
+// budget that would take minutes.
 func (w *world) linkAtOnce(n int, change ...func(*v1alpha1.PlexLink)) {
 	w.Helper()
 	o := w.startOperator(withQPS(1000, 1000))

@@ -15,8 +15,8 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// Fault A21: a Secret that was replaced between its reading and its writing showed as SecretRefused and Stalled.
-func TestSecretThatIsReplacedWhileItIsWrittenIsWrittenAnew(t *testing.T) {
+// Fault A21: a Secret that was replaced between read and write was reported as SecretRefused and Stalled.
+func TestSecretThatIsReplacedDuringAWriteIsWrittenAgain(t *testing.T) {
 	t.Parallel()
 	for name, times := range map[string]int64{"once": 1, "three times in a row": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -72,8 +72,8 @@ func (w *world) replaceSecret(name string) error {
 	return admin.Create(context.Background(), secret, client.FieldOwner("backup"))
 }
 
-// Fault A21: writes that were refused were told as done.
-func TestRefusedWriteOfTheSecretIsNotToldAsDone(t *testing.T) {
+// Fault A21: refused writes were reported as done.
+func TestRefusedWriteOfTheSecretIsNotReportedAsDone(t *testing.T) {
 	t.Parallel()
 	changed := func(w *world) {
 		w.change("kometa", func(l *v1alpha1.PlexLink) {

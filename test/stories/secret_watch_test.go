@@ -14,7 +14,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// secretWatch is a client that watches the Secrets of a namespace, as apps do, and remembers what it saw.
+// secretWatch watches the Secrets of a namespace, as apps do, and records what it saw.
 type secretWatch struct {
 	watch.Interface
 	done     sync.WaitGroup
@@ -53,7 +53,7 @@ func watchSecrets(w *world) *secretWatch {
 	return s
 }
 
-// see checks a version of a Secret and remembers it.
+// see checks a version of a Secret and records it.
 func (s *secretWatch) see(w *world, secret *corev1.Secret) {
 	s.versions++
 	if !strings.HasSuffix(secret.Name, v1alpha1.DeviceSecretSuffix) {

@@ -10,8 +10,8 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// Fault C8: friends' servers of one name could not be told apart, and an owned one did not win by name.
-func TestServersOfOneNameAreToldApartByTheirOwners(t *testing.T) {
+// Fault C8: friends' servers with the same name were indistinguishable, and an owned one had no precedence.
+func TestServersOfOneNameAreDistinguishedByTheirOwners(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	bob, carol := w.sim.AddAccount("bob"), w.sim.AddAccount("carol")

@@ -12,7 +12,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-func TestServerIsChosenBySpecOrTheMessageListsWhatThereIs(t *testing.T) {
+func TestServerIsSelectedBySpecOrTheMessageListsTheChoices(t *testing.T) {
 	t.Parallel()
 	type row struct {
 		spec   v1alpha1.ServerSpec
@@ -154,7 +154,7 @@ func TestServerIsChosenBySpecOrTheMessageListsWhatThereIs(t *testing.T) {
 	}
 }
 
-func TestRevertedSpecForgetsWhatWentWrongMeanwhile(t *testing.T) {
+func TestRevertedSpecClearsTheProblem(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator()
@@ -168,7 +168,7 @@ func TestRevertedSpecForgetsWhatWentWrongMeanwhile(t *testing.T) {
 	}
 }
 
-func TestServersThatAreGoneLeaveTheStatus(t *testing.T) {
+func TestServersThatAreGoneDisappearFromTheStatus(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator()

@@ -25,8 +25,8 @@ func (w *world) serverEvents(name string) (list []string) {
 	return list
 }
 
-// Fault C1: the server was off, or had moved, for an hour before that was noticed.
-func TestServerThatIsOffIsToldInMinutesAndItsReturnToo(t *testing.T) {
+// Fault C1: it took an hour to notice that a server was off or had moved.
+func TestServerThatIsOffOrBackIsReportedWithinMinutes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator()
@@ -70,7 +70,7 @@ func TestServerThatIsOffIsToldInMinutesAndItsReturnToo(t *testing.T) {
 	}
 }
 
-func TestServerThatMovesIsFoundInMinutesAndPlexIsAskedOnce(t *testing.T) {
+func TestServerThatMovesIsFoundWithinMinutesAndPlexIsAskedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.network.Listeners["192.168.1.100:32400"] = w.server.Addr
@@ -79,7 +79,7 @@ func TestServerThatMovesIsFoundInMinutesAndPlexIsAskedOnce(t *testing.T) {
 	w.linked("kometa")
 	w.settled("kometa")
 	w.network.Update(func() {
-		// The old machine refuses: time-outs are true time, and the clock runs faster here.
+		// The old machine refuses connections: time-outs are in real time, and the clock runs faster here.
 		delete(w.network.Listeners, "192.168.1.100:32400")
 		w.network.Listeners["192.168.1.100:1"] = w.server.Addr
 		w.network.Listeners["192.168.1.101:32400"] = w.server.Addr

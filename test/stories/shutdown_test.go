@@ -14,7 +14,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// ending returns a channel that is closed when the operator has been told to end.
+// ending returns a channel that is closed when the operator begins to shut down.
 func (o *operator) ending() <-chan struct{} {
 	o.w.Helper()
 	told := make(chan struct{})
@@ -33,8 +33,8 @@ func isWriteOf(req *http.Request, secret string) bool {
 	return req.Method == http.MethodPatch && strings.HasSuffix(req.URL.Path, "/secrets/"+secret)
 }
 
-// Fault A11: the operator is told to end while it stores the token of an entered PIN.
-func TestReceivedTokenIsStoredAlthoughTheOperatorIsToldToEnd(t *testing.T) {
+// Fault A11: the operator shuts down while it stores the token of an entered PIN.
+func TestReceivedTokenIsStoredDuringShutdown(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		between bool          // it is told after a failed attempt, else during the first one
@@ -96,7 +96,7 @@ func TestReceivedTokenIsStoredAlthoughTheOperatorIsToldToEnd(t *testing.T) {
 			if w.accountToken("kometa") != w.sim.PINs()[0].Token {
 				t.Fatalf("got another token stored after %d attempts, or none, want that of the PIN", attempts.Load())
 			}
-			w.clock.advance(15 * time.Second) // The PIN no longer shows its token.
+			w.clock.advance(15 * time.Second) // plex.tv no longer returns the token of the PIN.
 			w.startOperator()
 			w.reaches("kometa", v1alpha1.ReasonLinked)
 			if n := len(w.sim.PINs()); n != 1 {

@@ -7,7 +7,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-func TestSignOutIsTriedWhateverTheClocksSay(t *testing.T) {
+func TestSignOutIsAttemptedWhateverTheClocksShow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o := w.startOperator()
@@ -23,7 +23,7 @@ func TestSignOutIsTriedWhateverTheClocksSay(t *testing.T) {
 	if err := admin.Delete(t.Context(), w.link("tautulli")); err != nil {
 		t.Fatal(err)
 	}
-	w.clock.advance(time.Hour) // The operator was down all the while.
+	w.clock.advance(time.Hour) // The operator was down during that time.
 	w.startOperator()
 	w.eventually("two sign-outs", func() error {
 		if w.sim.Count(plextest.SignOut) < 2 {

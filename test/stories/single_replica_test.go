@@ -14,9 +14,9 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// Faults A3 and A4, as deployed: a single manager outlives an API server that is away for a minute, and the kubelet does
-// not restart it. One PIN is entered meanwhile, so its token is in memory only; another when the API server returns.
-func TestDeployedManagerOutlivesAnAPIServerThatIsAway(t *testing.T) {
+// Faults A3 and A4, as deployed: a single manager survives an API server outage of a minute, and the kubelet does not restart
+// it. One PIN is entered during the outage, so its token is only in memory, another one afterwards.
+func TestDeployedManagerSurvivesAnOutageOfTheAPIServer(t *testing.T) {
 	t.Parallel()
 	const outage = time.Minute
 	w := newWorld(t)
@@ -37,7 +37,7 @@ func TestDeployedManagerOutlivesAnAPIServerThatIsAway(t *testing.T) {
 		}
 		return errNotYet
 	})
-	time.Sleep(time.Until(began.Add(outage))) // It is the story.
+	time.Sleep(time.Until(began.Add(outage))) // The outage lasts this long.
 	if w.secret("during-plexlink-device").Data[keyToken] != nil {
 		t.Fatal("the token was stored, want the manager to be cut off")
 	}
@@ -83,7 +83,7 @@ func throughWire(host string) []string {
 	return []string{"sh", "-ec", `sed -i "s|server: .*|server: $0|" "$KUBECONFIG"; exec "$@"`, host}
 }
 
-// probe asks what the kubelet asks, with its time-out.
+// probe sends the kubelet's probes, with its time-out.
 func probe(w *world, address, path string) error {
 	w.Helper()
 	kubelet := http.Client{Timeout: time.Second}

@@ -102,7 +102,7 @@ func TestRefreshesThatHangDelayNoPoll(t *testing.T) {
 }
 
 // Fault B3: the PIN that links a working link again was polled at the priority of refreshes.
-func TestPINThatLinksAgainIsPolledBeforeRefreshes(t *testing.T) {
+func TestPINOfARelinkIsPolledBeforeRefreshes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.linkAtOnce(dueLinks)
@@ -110,7 +110,7 @@ func TestPINThatLinksAgainIsPolledBeforeRefreshes(t *testing.T) {
 	old := w.accountToken(again)
 	w.clock.advance(70 * time.Minute)
 	w.sim.ResetRequests()
-	// Each look at one of the others takes a worker three seconds, so that the workers are busy for nine.
+	// Each reconcile of the others takes a worker three seconds, so the workers are busy for nine.
 	var slow atomic.Bool
 	w.startOperator(func(o *operator) {
 		o.fail = func(r *http.Request) error {
@@ -144,8 +144,8 @@ func TestPINThatLinksAgainIsPolledBeforeRefreshes(t *testing.T) {
 	t.Logf("the longest time between two polls was %s", round(gap))
 }
 
-// A stop in the middle of a check blamed the server for it.
-func TestStopDuringARefreshBlamesNoServer(t *testing.T) {
+// A shutdown during a check was reported as a failure of the server.
+func TestShutdownDuringARefreshReportsNoProblem(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o := w.startOperator()

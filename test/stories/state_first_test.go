@@ -17,12 +17,12 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// isWrite returns what recognizes a request by its method and the end of its path.
+// isWrite returns a predicate for requests with a method and the end of a path.
 func isWrite(method, suffix string) func(*http.Request) bool {
 	return func(r *http.Request) bool { return r.Method == method && strings.HasSuffix(r.URL.Path, suffix) }
 }
 
-// Fault A1: a new address survives whatever is lost between the device Secret, the Secret and the status.
+// Fault A1: a new address survives a kill or a lost answer at each of the writes to device Secret, Secret and status.
 func TestNewAddressSurvivesAKillOrALostAnswerAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	var stories sync.WaitGroup
@@ -40,8 +40,8 @@ func TestNewAddressSurvivesAKillOrALostAnswerAtAnyWrite(t *testing.T) {
 	stories.Wait()
 }
 
-// testMovedServer moves the server, and lets the first write that strikes selects go wrong. From then on plex.tv does not
-// name the new address again.
+// testMovedServer moves the server, and makes the first write that strikes selects fail. From then on plex.tv does not list
+// the new address again.
 func testMovedServer(t *testing.T, how, at string, strikes func(*http.Request) bool) {
 	w := newWorld(t)
 	former := newWire(w, w.server.Addr)
@@ -84,7 +84,7 @@ func testMovedServer(t *testing.T, how, at string, strikes func(*http.Request) b
 			w.sim.ClearFaults()
 		}
 	}
-	// No time passes by the operator's clock: nothing waits for another refresh.
+	// The operator's clock stands still: nothing waits for another refresh.
 	w.eventually("the new address in Secret and status", func() error {
 		link := w.link("kometa")
 		got := string(w.secret("kometa").Data["PLEX_URL"])
@@ -104,7 +104,7 @@ func testMovedServer(t *testing.T, how, at string, strikes func(*http.Request) b
 	}
 }
 
-// strikingAt makes the requests that strikes selects go wrong.
+// strikingAt makes the requests that strikes selects fail.
 func strikingAt(how string, strikes func(*http.Request) bool) func(*operator) {
 	return func(o *operator) {
 		switch how {
@@ -133,8 +133,8 @@ func urlsOf(secrets *recording[*corev1.Secret], name string) []string {
 	return slices.Compact(urls)
 }
 
-// Fault A2: a renaming that was half done leaves no Secret behind.
-func TestSecretsOfAHalfDoneRenamingAreRemoved(t *testing.T) {
+// Fault A2: an interrupted renaming leaves no Secret behind.
+func TestSecretsOfAnInterruptedRenamingAreRemoved(t *testing.T) {
 	t.Parallel()
 	for at, diesBefore := range map[string]func(*http.Request) bool{
 		"before b is created":          isWrite(http.MethodPost, "/secrets"),

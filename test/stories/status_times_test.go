@@ -32,7 +32,7 @@ func (w *world) editStatus(name, status string) error {
 	return admin.Status().Patch(w.Context(), link, client.RawPatch(types.MergePatchType, []byte(`{"status":`+status+`}`)))
 }
 
-// Fault A19: one time that Go cannot read stops the operator for all links of the cluster.
+// Fault A19: one time that Go cannot parse stopped the operator for all links of the cluster.
 func TestEveryTimeOfTheAPIHasThePattern(t *testing.T) {
 	t.Parallel()
 	patterns := map[string]bool{}
@@ -92,7 +92,7 @@ func formsOfTime() []string {
 	return forms
 }
 
-func TestTimeThatGoCannotReadIsRefusedInEveryTimeOfTheStatus(t *testing.T) {
+func TestTimeThatGoCannotParseIsRefusedInTheStatus(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.create("kometa")
@@ -114,7 +114,7 @@ func TestTimeThatGoCannotReadIsRefusedInEveryTimeOfTheStatus(t *testing.T) {
 	w.reaches("kometa", v1alpha1.ReasonLinked)
 }
 
-func TestOperatorLivesThroughTimesThatAreEditedByHand(t *testing.T) {
+func TestOperatorSurvivesTimesThatAreEditedByHand(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator()

@@ -73,7 +73,7 @@ func runSuite(m *testing.M) (int, error) {
 	}
 	environment.ControlPlane.GetAPIServer().Configure().Append("max-requests-inflight", "4000").
 		Append("disable-admission-plugins", "ServiceAccount")
-	defer func() { // After a failed start too: it leaves an API server that refuses the CRD.
+	defer func() { // After a failed start, too: an API server that refuses the CRD is left running.
 		if err := environment.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "stop the API server:", err)
 		}
@@ -105,9 +105,9 @@ func runSuite(m *testing.M) (int, error) {
 			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
 			goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"),
 			goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"),
-			// Informers of controller-runtime that stop while an event is on its way.
+			// Informers of controller-runtime that stop while an event is in flight.
 			goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"),
-			// It waits for the first list of informers, which do not tell when they stop before: the operator was killed.
+			// It waits for the first list of informers of a killed operator, which do not report that they stopped.
 			goleak.IgnoreTopFunction("sigs.k8s.io/controller-runtime/pkg/cache.newMultiNamespaceInformerHandlerRegistration.func1"),
 		)
 	}

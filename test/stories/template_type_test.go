@@ -35,7 +35,7 @@ func (w *world) hasType(name string, want corev1.SecretType) *corev1.Secret {
 	return secret
 }
 
-func TestChangedTypeReplacesTheSecretInOneGo(t *testing.T) {
+func TestChangedTypeReplacesTheSecretAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator()
@@ -106,7 +106,7 @@ func TestForeignSecretThatTakesThePlaceOfTheOldOneIsNotDeleted(t *testing.T) {
 	w.startOperator(func(o *operator) {
 		o.fail = func(r *http.Request) error {
 			if r.Method == http.MethodDelete && strings.HasSuffix(r.URL.Path, "/secrets/kometa") {
-				once.Do(func() { // Just before the operator deletes the old one.
+				once.Do(func() { // Right before the operator deletes the old one.
 					if err := admin.Delete(w.Context(), w.secret("kometa")); err != nil {
 						t.Error(err)
 					}

@@ -15,13 +15,13 @@ import (
 // contentHashAnnotation depends on the token.
 const contentHashAnnotation = "plexlink.dev/content-hash"
 
-// momentary are the keys of status and state whose values are times, or tell of a request that was acted on.
+// momentary are the keys of status and state whose values are times or handled requests.
 var momentary = []string{
 	"lastRefreshTime", "queuedTime", "lastTransitionTime", "lastRefresh", "lastPing", "waitingSince", "failingSince", "doubted", "since",
 	"refusedSince", "expirationTime", "lastHandledLinkRequest", "lastHandledRefreshRequest", "linkRequest", "refreshRequest",
 }
 
-// end returns where the world has come to, without anything that differs between two runs that end alike.
+// end returns the present state of the world, without anything that differs between two equivalent runs.
 func (c *trial) end() []string {
 	c.Helper()
 	symbols := c.symbols()
@@ -45,7 +45,7 @@ func (c *trial) end() []string {
 	return lines
 }
 
-// symbols replaces what is random by what it is.
+// symbols replaces random values by what they stand for.
 func (c *trial) symbols() *strings.Replacer {
 	pairs := slices.Clone(c.names)
 	valid := c.sim.ValidTokens()
@@ -142,7 +142,7 @@ func typeOf(condition any) string {
 	return text
 }
 
-// memory tells what the running operator remembers.
+// memory returns what the running operator remembers.
 func (c *trial) memory() string {
 	if !c.operator().running() {
 		return "no operator"

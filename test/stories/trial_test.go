@@ -18,14 +18,14 @@ import (
 )
 
 const (
-	// trialPatience is longer than every back-off that a trial meets: in it ten minutes pass by the trial's clock.
+	// trialPatience is longer than every back-off in a trial: ten minutes pass in it by the trial's clock.
 	trialPatience = time.Minute
-	// trialTick and trialStep drive the time: so often, so much of it passes.
+	// Every trialTick the trial's clock advances by trialStep.
 	trialTick, trialStep = 250 * time.Millisecond, 2500 * time.Millisecond
 )
 
-// trial is a world that is driven until something holds: time passes, a person enters the PINs that are shown, and an
-// operator that died is replaced by another one.
+// trial is a world that is driven until a condition holds: time passes, a person enters the PINs that are shown, and an
+// operator that died is replaced.
 type trial struct {
 	*world
 	// configure changes each operator before it starts.
@@ -83,7 +83,7 @@ func (c *trial) waitUntil(limit time.Duration, condition func() error) error {
 
 // drive restarts an operator that died, and lets a person enter what is shown.
 func (c *trial) drive() {
-	time.Sleep(30 * time.Millisecond) // Each look is two requests, and many trials share the machine.
+	time.Sleep(30 * time.Millisecond) // Each check is two requests, and many trials share the machine.
 	if o := c.operator(); o.dead.Load() {
 		o.kill()
 		c.restart()
@@ -94,7 +94,7 @@ func (c *trial) drive() {
 	}
 	c.ticked = time.Now()
 	if !slices.ContainsFunc(c.sim.PINs(), func(p plextest.PIN) bool { return !p.ClaimedAt.IsZero() && !p.Collected }) {
-		c.clock.advance(trialStep) // Not while a PIN lives its ten seconds, which are short for a machine with much to do.
+		c.clock.advance(trialStep) // Not during the ten seconds of an entered PIN, which are short on a busy machine.
 	}
 	c.poke()
 }
@@ -109,7 +109,7 @@ func (c *trial) enterPINs() {
 			continue
 		}
 		c.entered[pinOf(link)] = true
-		_ = c.sim.Link(link.Status.PIN.Code, c.person) // The error is that it has expired meanwhile.
+		_ = c.sim.Link(link.Status.PIN.Code, c.person) // It may have expired.
 	}
 }
 
@@ -139,7 +139,7 @@ func (c *trial) linked(name string, change ...func(*v1alpha1.PlexLink)) {
 	c.until("the rest of "+name, c.quiet)
 }
 
-// ready holds when a link is Ready for its present spec, with its account, and every request was acted on.
+// ready holds when a link is Ready for its present spec, with its account, and every request was handled.
 func (c *trial) ready(name string) func() error {
 	return func() error {
 		link := c.world.links()[name]
@@ -186,13 +186,13 @@ func (c *trial) gone(name string) func() error {
 	}
 }
 
-// quiet holds when the operator has looked at every link again and written nothing.
+// quiet holds when the operator has reconciled every link again and written nothing.
 func (c *trial) quiet() error {
 	o := c.operator()
 	before := len(o.written())
 	c.poke()
 	asked := len(o.requests())
-	_ = waitFor(500*time.Millisecond, func() error { // A link that is suspended, or gone, asks for nothing.
+	_ = waitFor(500*time.Millisecond, func() error { // A link that is suspended, or gone, sends no request.
 		if len(o.requests()) <= asked {
 			return errNotYet
 		}
@@ -204,8 +204,8 @@ func (c *trial) quiet() error {
 	return nil
 }
 
-// returns lists the Secrets that were given an earlier content again, deletions apart: an app would have got stale values.
-// What counts is all data of a target, and the token of a device Secret.
+// returns lists the Secrets that went back to earlier content, apart from deletions: an app would have seen stale values. It
+// compares all data of targets, and the token of device Secrets.
 func (c *trial) returns() []string {
 	c.secrets.mu.Lock()
 	events := slices.Clone(c.secrets.events)

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// asInPod returns a command that starts another one as in a Pod of the namespace: it finds the name where Kubernetes
+// asInPod returns a command that starts another one as in a Pod of the namespace, whose name it finds where Kubernetes
 // mounts it.
 func asInPod(namespace string) []string {
 	const script = `mount -t tmpfs tmpfs /var/run

@@ -9,9 +9,9 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// A node is cut off, so Kubernetes starts a second manager. What the second one has linked is not undone by the first one,
-// which saw the PIN expire, when the node is back.
-func TestTokenOfASecondManagerOutlastsTheReturnOfTheFirst(t *testing.T) {
+// A node is cut off, so Kubernetes starts a second manager. When the node is back, the first manager, which saw the PIN
+// expire, does not undo what the second one has linked.
+func TestTokenOfASecondManagerSurvivesTheReturnOfTheFirst(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	apiServer, host := newAPIServerWire(w)
@@ -43,7 +43,7 @@ func TestTokenOfASecondManagerOutlastsTheReturnOfTheFirst(t *testing.T) {
 		return errNotYet
 	})
 	apiServer.mend()
-	time.Sleep(15 * time.Second) // Watches back off for so long; it is the story.
+	time.Sleep(15 * time.Second) // Watches back off for this long.
 	if link := w.link("kometa"); w.accountToken("kometa") != token || link.Status.PIN != nil {
 		t.Errorf("got %q, want the token that the second manager stored", message(link))
 	}

@@ -16,7 +16,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// cluster is an API server of its own, on which whole installations come and go.
+// cluster is a separate API server, for whole installations.
 type cluster struct {
 	*world
 	kubeconfig string
@@ -57,7 +57,7 @@ func (c *cluster) start(program string, args ...string) {
 	})
 }
 
-// run runs a program with the cluster as its current one and returns what it prints.
+// run runs a program with the cluster as its current one and returns its output.
 func (c *cluster) run(stdin, program string, args ...string) string {
 	c.Helper()
 	limited, cancel := context.WithTimeout(c.Context(), 2*time.Minute)
@@ -98,7 +98,7 @@ func (c *cluster) undeploys() {
 	}
 }
 
-// Fault A20: `make undeploy` waited without end for finalizers that nothing removed any longer.
+// Fault A20: `make undeploy` waited forever for finalizers that nothing would remove.
 func TestUndeployEndsWhetherTheManagerRunsOrNot(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -115,7 +115,7 @@ func TestUndeployEndsWhetherTheManagerRunsOrNot(t *testing.T) {
 	}
 	c.kubectl("delete", "plexlink", "-n", "default", "deleted", "--wait=false")
 	c.undeploys()
-	c.undeploys() // Once more, with nothing there.
+	c.undeploys() // Again, with nothing left.
 
 	c.deploys()
 	c.start(binary, "--plex-url="+w.sim.URL, "--deny-server-cidrs=169.254.0.0/16", "--metrics-bind-address=0", "--health-probe-bind-address=0")

@@ -27,7 +27,7 @@ func (w *world) patch(name, patch string) {
 	}
 }
 
-// vanish removes the finalizer of a PlexLink and deletes it in one go: the operator has no time to put it back.
+// vanish removes the finalizer of a PlexLink and deletes it at once: the operator has no time to put it back.
 func (w *world) vanish(name string) {
 	w.Helper()
 	link := w.link(name)
@@ -137,7 +137,7 @@ func TestLinkThatVanishesIsSignedOutAndItsSecretsAreDeleted(t *testing.T) {
 	}
 }
 
-// remembers waits until the operator remembers so many links, and no PIN beside them.
+// remembers waits until the operator remembers a number of links, and no other PIN.
 func (w *world) remembers(o *operator, links int) {
 	w.Helper()
 	w.eventually(fmt.Sprintf("a memory of %d links", links), func() error {
@@ -150,8 +150,8 @@ func (w *world) remembers(o *operator, links int) {
 	})
 }
 
-// Fault A5: vanished links held their places in the queue without end.
-func TestTenLinksThatVanishGiveTheirPlacesToOthers(t *testing.T) {
+// Fault A5: vanished links kept their places in the queue forever.
+func TestVanishedLinksGiveTheirPlacesToOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o := w.startOperator()
@@ -177,7 +177,7 @@ func TestTenLinksThatVanishGiveTheirPlacesToOthers(t *testing.T) {
 	w.remembers(o, 0)
 }
 
-// Fault A5: what vanishes under the policy Retain keeps its token and its Secrets.
+// Fault A5: a link with the policy Retain that vanishes keeps its token and its Secrets.
 func TestRetainedLinkThatVanishesKeepsItsSecrets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -7,17 +7,17 @@ import (
 	"sync"
 )
 
-// wire carries connections to an address while it is not cut.
+// wire forwards connections to an address until it is cut.
 type wire struct {
 	net.Listener
 	to string
 
 	mu   sync.Mutex
 	gone bool
-	ends map[net.Conn]bool // of the connections that are carried
+	ends map[net.Conn]bool // of the forwarded connections
 }
 
-// newWire returns a wire to a host and port that lasts as long as the story.
+// newWire returns a wire to a host and port, for the duration of the story.
 func newWire(w *world, to string) *wire {
 	w.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,7 +52,7 @@ func newAPIServerWire(w *world) (c *wire, host string) {
 	return c, "https://" + c.Addr().String()
 }
 
-// carry copies both ways until an end closes.
+// carry copies in both directions until an end closes.
 func (c *wire) carry(near net.Conn) {
 	far, err := net.Dial("tcp", c.to)
 	if err != nil || !c.add(near, far) {
@@ -76,7 +76,7 @@ func (c *wire) carry(near net.Conn) {
 	delete(c.ends, far)
 }
 
-// add notes the ends of a connection, and reports false when the wire is cut.
+// add records the ends of a connection, and reports whether the wire is intact.
 func (c *wire) add(ends ...net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,7 +98,7 @@ func (c *wire) cut() {
 	}
 }
 
-// mend lets new connections through again.
+// mend accepts new connections again.
 func (c *wire) mend() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

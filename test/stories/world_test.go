@@ -27,7 +27,7 @@ import (
 
 var errNotYet = errors.New("not yet")
 
-// world is what a story happens in: a namespace, a plex.tv with alice and her server, and operators.
+// world is the setting of a story: a namespace, a plex.tv with alice and her server, and operators.
 type world struct {
 	testing.TB
 	namespace string
@@ -39,13 +39,12 @@ type world struct {
 	logs      *syncBuffer
 	operators []*operator
 
-	// What the checks at the end of the story do not look at, see waive, leaves and ignoreToken.
+	// Exceptions from the checks at the end of the story, see waive, leaves and ignoreToken.
 	waived        map[check]bool
 	left, ignored map[string]bool
 }
 
-// newWorld starts a simulator with alice, who owns "My Plex Server", and checks at the end what must hold in every
-// story.
+// newWorld starts a simulator with alice, who owns "My Plex Server", and runs the checks of every story at the end.
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: namespaceOf(t)}}
@@ -92,7 +91,7 @@ func waitFor(limit time.Duration, condition func() error) error {
 	}
 }
 
-// secret reads a Secret; nil: there is none.
+// secret reads a Secret, or returns nil.
 func (w *world) secret(name string) *corev1.Secret {
 	w.Helper()
 	var secret corev1.Secret
@@ -106,14 +105,14 @@ func (w *world) secret(name string) *corev1.Secret {
 	return &secret
 }
 
-// advance moves the time of operator and simulator, and makes the operator look at every link.
+// advance moves the clock of operator and simulator, and makes the operator reconcile every link.
 func (w *world) advance(d time.Duration) {
 	w.Helper()
 	w.clock.advance(d)
 	w.poke()
 }
 
-// poke makes the operator look at every link, as its timers would by the true time.
+// poke makes the operator reconcile every link, as its timers would in real time.
 func (w *world) poke() {
 	w.Helper()
 	var links v1alpha1.PlexLinkList
@@ -169,7 +168,7 @@ func (w *world) kubectl(args ...string) string {
 	return string(out)
 }
 
-// movingClock tells the true time, moved by what a story lets pass.
+// movingClock returns the real time plus the time that a story has let pass.
 type movingClock struct{ moved atomic.Int64 }
 
 func (c *movingClock) Now() time.Time                  { return time.Now().Add(time.Duration(c.moved.Load())) }

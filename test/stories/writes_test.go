@@ -11,7 +11,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-func TestIdlePollReadsOneSecretAtMostAndWritesNothing(t *testing.T) {
+func TestIdlePollReadsAtMostOneSecretAndWritesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o := w.startOperator()
@@ -38,7 +38,7 @@ func TestIdlePollReadsOneSecretAtMostAndWritesNothing(t *testing.T) {
 	}
 }
 
-func TestRefreshCostsTwoWritesAtMost(t *testing.T) {
+func TestRefreshCostsAtMostTwoWrites(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o := w.startOperator()
@@ -64,11 +64,11 @@ func TestRefreshCostsTwoWritesAtMost(t *testing.T) {
 	}
 }
 
-// Fault B10: every change of spec.server left an entry in the back-off, and deleted links left their token in memory.
-func TestNothingIsRememberedOfFormerServersAndDeletedLinks(t *testing.T) {
+// Fault B10: every change of spec.server left an entry in the back-off, and tokens of deleted links stayed in memory.
+func TestFormerServersAndDeletedLinksLeaveNothingInMemory(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.network.Listeners = map[string]string{"192.168.1.100:1": w.server.Addr} // Its other ports refuse.
+	w.network.Listeners = map[string]string{"192.168.1.100:1": w.server.Addr} // Its other ports refuse connections.
 	o := w.startOperator()
 	w.linked("kometa")
 	for i := range 20 {

@@ -15,7 +15,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// enterPINAs enters the PIN that a link shows, as the account, and returns the code and the token that it stands for.
+// enterPINAs enters the PIN of a link as the account, and returns the code and the resulting token.
 func (w *world) enterPINAs(name string, account *plextest.Account) (code, token string) {
 	w.Helper()
 	code = w.showsPIN(name)
@@ -47,7 +47,7 @@ func onlyFor(account v1alpha1.AccountSpec) func(*v1alpha1.PlexLink) {
 	return func(l *v1alpha1.PlexLink) { l.Spec.Account = account }
 }
 
-// checkNeverTaken checks that a token was no link's in any version of a Secret, and that no media server has seen it.
+// checkNeverTaken checks that a token was in no version of a target Secret, and that no media server has received it.
 func checkNeverTaken(w *world, token string, secrets ...string) {
 	w.Helper()
 	for _, name := range secrets {
@@ -72,7 +72,7 @@ func checkNeverTaken(w *world, token string, secrets ...string) {
 }
 
 // Fault D3: the wrong person enters the PIN.
-func TestTokenOfAnotherAccountIsSignedOutAndNeverTaken(t *testing.T) {
+func TestTokenOfAnotherAccountIsSignedOutAndNeverUsed(t *testing.T) {
 	t.Parallel()
 	for name, wanted := range map[string]func(alice *plextest.Account) (spec v1alpha1.AccountSpec, called string){
 		"username": func(*plextest.Account) (v1alpha1.AccountSpec, string) {
@@ -126,7 +126,7 @@ func TestTokenOfAnotherAccountIsSignedOutAndNeverTaken(t *testing.T) {
 	}
 }
 
-func TestEightPINsThatStrangersEnterAreTheLast(t *testing.T) {
+func TestNoPINFollowsEightThatStrangersEntered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	bob := w.sim.AddAccount("bob")
@@ -187,7 +187,7 @@ func TestStrangerWhoEntersThePINOfARelinkChangesNothing(t *testing.T) {
 	checkStaysReady(w, links, "kometa")
 }
 
-func TestAccountThatIsAskedForLaterReplacesTheLinkedOne(t *testing.T) {
+func TestAccountSetLaterReplacesTheLinkedOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	bob := w.sim.AddAccount("bob")
@@ -263,7 +263,7 @@ func TestMissingServerIsExplainedByTheAccountThatEnteredThePIN(t *testing.T) {
 	}
 }
 
-func TestNothingIsAcceptedWhilePlexDoesNotTellWhoseTokenItIs(t *testing.T) {
+func TestNoTokenIsUsedWhileItsAccountIsUnknown(t *testing.T) {
 	t.Parallel()
 	for _, person := range []string{"alice", "bob"} {
 		t.Run(person, func(t *testing.T) {

@@ -32,7 +32,7 @@ func control(t *testing.T, sim *plextest.Simulator, method, body string, header 
 
 var inJSON = http.Header{"Content-Type": {"application/json"}}
 
-func TestFaultsAreOrderedByRequest(t *testing.T) {
+func TestFaultsAreSetByRequest(t *testing.T) {
 	t.Parallel()
 	sim, alice, _ := start(t)
 	m := sim.AddServer(plextest.Server{Name: "My Plex Server", Owner: alice})
@@ -75,7 +75,7 @@ func TestFaultsAreOrderedByRequest(t *testing.T) {
 	}
 }
 
-func TestAFaultOrderIsTakenAsAWholeOrNotAtAll(t *testing.T) {
+func TestInvalidFaultOrderChangesNothing(t *testing.T) {
 	t.Parallel()
 	const good = `"faults": [{"endpoint": "GET /user", "status": 500, "times": -1}]`
 	for name, test := range map[string]struct {
@@ -108,7 +108,7 @@ func TestAFaultOrderIsTakenAsAWholeOrNotAtAll(t *testing.T) {
 	}
 }
 
-func TestOnlyLoopbackOrdersFaults(t *testing.T) {
+func TestOnlyLoopbackMaySetFaults(t *testing.T) {
 	t.Parallel()
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {

@@ -81,7 +81,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func TestFaultsStrikeInOrderAndElsewhereNot(t *testing.T) {
+func TestFaultsApplyInOrderToTheirEndpointOnly(t *testing.T) {
 	t.Parallel()
 	sim, _, _ := start(t)
 	one, two := sim.AddServer(plextest.Server{Name: "one"}), sim.AddServer(plextest.Server{Name: "two"})

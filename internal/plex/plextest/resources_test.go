@@ -78,7 +78,7 @@ func TestTokensAtServers(t *testing.T) {
 	}
 }
 
-func TestWhateverProvidesSomethingIsListed(t *testing.T) {
+func TestDevicesThatProvideSomethingAreListed(t *testing.T) {
 	t.Parallel()
 	sim, alice, _ := start(t)
 	sim.AddServer(plextest.Server{Name: "server", Owner: alice, HTTPSRequired: true})

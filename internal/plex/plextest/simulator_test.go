@@ -133,7 +133,7 @@ func TestErrorsOfEveryEndpoint(t *testing.T) {
 	}
 }
 
-func TestASuffixSaysTheForm(t *testing.T) {
+func TestSuffixSelectsTheFormat(t *testing.T) {
 	t.Parallel()
 	sim, alice, _ := start(t)
 	token := sim.SignIn(alice, "one")
@@ -200,7 +200,7 @@ func TestXMLErrorBody(t *testing.T) {
 	}
 }
 
-func TestTokensEnd(t *testing.T) {
+func TestTokensAreRevoked(t *testing.T) {
 	t.Parallel()
 	alive := func(t *testing.T, sim *plextest.Simulator, clientIdentifier, token string) bool {
 		status, _ := device{clientIdentifier: clientIdentifier, token: token}.do(t, "GET", sim.URL+"/api/v2/ping")
@@ -251,7 +251,7 @@ func TestTokensEnd(t *testing.T) {
 	}
 }
 
-func TestSecretsAreKnown(t *testing.T) {
+func TestSecretsAreRecorded(t *testing.T) {
 	t.Parallel()
 	sim, alice, _ := start(t)
 	p := device{clientIdentifier: "device-1", token: "seen-token"}.mint(t, sim, "")
