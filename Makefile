@@ -4,7 +4,7 @@ IMG ?= ghcr.io/plexlink/operator:$(VERSION)
 KUBECTL ?= $(or $(shell command -v kubectl 2>/dev/null),bin/k8s/kubectl)
 
 LDFLAGS = -X main.version=$(VERSION)
-# Where envtest looks for kube-apiserver, etcd and kubectl.
+# The folder in which envtest finds kube-apiserver, etcd and kubectl.
 export KUBEBUILDER_ASSETS = $(CURDIR)/bin/k8s
 GENERATED = 'api/*/zz_generated.deepcopy.go' config/crd/bases config/rbac/role.yaml charts/plexlink/files/crd.yaml \
 	charts/plexlink/files/role.yaml charts/plexlink/README.md docs/api.md config/crd/plexlink_v1alpha1.schema.json
@@ -45,9 +45,9 @@ run: ## Run the manager against the current kubeconfig and the real plex.tv ("ma
 generate: bin/controller-gen ## Generate the DeepCopy methods of the API types.
 	bin/controller-gen object paths=./api/...
 
-# The API server's format date-time takes times that Go cannot decode, and one of them stops every informer. controller-gen
-# has no marker that reaches the times in metav1.Condition. Go writes what it has read in UTC, where the year must
-# still have four digits, and the zero time as null.
+# The API server's format date-time accepts times that Go cannot decode, and one of them stops every informer. controller-gen
+# has no marker for the times in metav1.Condition. Go writes times in UTC, where the year must still have four digits, and
+# the zero time as null.
 DATE_TIME = -[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?
 TIMESTAMP = ^([1-9][0-9]{3}$(DATE_TIME)Z|[2-8][0-9]{3}$(DATE_TIME)[+-]([01][0-9]|2[0-3]):[0-5][0-9])$$
 
@@ -102,12 +102,12 @@ lint: vet bin/golangci-lint bin/actionlint ## Run the linters of .golangci.yml, 
 control-plane: ## Put kube-apiserver, etcd, kubectl and kube-controller-manager into bin/k8s.
 	@hack/kubernetes/build.sh kube-apiserver etcd kubectl kube-controller-manager
 
-# These drive the time of many operators at once, beside the true time of their requests: with the race detector they are
-# too slow for that. The last line of each says what it ran.
+# These advance the clocks of many operators at once, while requests take real time: with the race detector they are too slow
+# for that. The last line of each says what it ran.
 PROOFS = ^(TestFaultMatrix|TestAPIServerFaultMatrix|TestEveryCallMayFail|TestEndDoesNotDependOnTheHistory|TestEveryFieldGoesFromEachValueToEachOther)$$
 SHOW_PROOFS = grep -E '^ +[a-z_]+_test.go:[0-9]+: (every call may fail|API server faults|history|fields): |^(--- |FAIL|ok|panic)|^ +--- FAIL' bin/proofs.log
 
-# Stories wait more than they compute: six at a time keep two cores busy.
+# Stories mostly wait: six at a time keep two cores busy.
 .PHONY: test
 test: control-plane bin/helm ## Run all tests, with the race detector, on a real kube-apiserver and etcd.
 	@race=-race; \
@@ -135,7 +135,7 @@ $(NPM_CLIENTS): test/clients/npm/package-lock.json
 	touch $@
 
 .PHONY: test-clients
-test-clients: $(if $(shell command -v npm),$(NPM_CLIENTS)) ## Let Plex clients of other projects, and a browser, use plexsim.
+test-clients: $(if $(shell command -v npm),$(NPM_CLIENTS)) ## Test plexsim with Plex clients of other projects, and with a browser.
 	@if ! command -v npm >/dev/null; then \
 		echo 'NOTE: testing WITHOUT clients in JavaScript, they need Node.js (Debian: apt install nodejs npm).'; \
 	fi; \
@@ -145,17 +145,17 @@ test-clients: $(if $(shell command -v npm),$(NPM_CLIENTS)) ## Let Plex clients o
 	cd test/clients && go test -timeout 10m -count 1 ./...
 
 .PHONY: test-exhaustive
-test-exhaustive: control-plane ## Let every call fail in every way, and play 500 random histories.
+test-exhaustive: control-plane ## Make every call fail in every way, and play 500 random histories.
 	@go test -v -count 1 -timeout 60m -run '$(PROOFS)' ./test/stories -exhaustive -rapid.checks 500 >bin/proofs.log || \
 		{ cat bin/proofs.log; exit 1; }
 	@$(SHOW_PROOFS)
 
 .PHONY: test-mutants
-test-mutants: control-plane ## Make known mistakes in the operator, and see that the proofs notice each.
+test-mutants: control-plane ## Seed mistakes in the operator, and check that the proofs notice each.
 	hack/mutants.sh
 
 .PHONY: node-programs
-node-programs: control-plane ## Put what else a node needs (kubelet, containerd, runc, …) into bin/k8s.
+node-programs: control-plane ## Put the other programs of a node (kubelet, containerd, runc, …) into bin/k8s.
 	@hack/kubernetes/build.sh kubelet kube-scheduler kube-proxy containerd containerd-shim-runc-v2 ctr runc \
 		bridge host-local loopback coredns pause
 	go build -o bin/node ./hack/node
@@ -165,20 +165,20 @@ node: node-programs bin/helm ## Boot a Kubernetes of one node on this machine (L
 	bin/node
 
 .PHONY: e2e
-e2e: bin/helm ## Tell the stories of the chart on the kind cluster of KUBECONFIG, or on a node booted here (Linux, root).
+e2e: bin/helm ## Test the chart on the kind cluster of KUBECONFIG, or on a node booted here (Linux, root).
 	@test/e2e/run.sh
 
 .PHONY: footprint
 footprint: ARCHS = $(shell go env GOARCH)
-footprint: control-plane image ## Measure the memory and the CPU that the released manager needs; fail above the limits.
+footprint: control-plane image ## Measure the memory and the CPU of the released manager; fail above the limits.
 	go test -tags footprint -run Footprint -count 1 -timeout 60m -v ./test/footprint
 
 .PHONY: test-kill
-test-kill: control-plane ## Kill the manager 200 times over 50 links, and see that nothing is lost.
+test-kill: control-plane ## Kill the manager 200 times over 50 links, and check that nothing is lost.
 	go test -timeout 40m -count 1 -v -run TestManagerThatIsKilled ./test/stories -kills 200 -kill-links 50
 
 .PHONY: test-scale
-test-scale: control-plane ## Let 100 pending links share the budget, and restart with 1,000 linked ones.
+test-scale: control-plane ## Test 100 pending links that share the budget, and a restart with 1,000 linked ones.
 	go test -timeout 40m -count 1 -v -run TestPendingLinksShareTheBudget ./test/stories -load-links 100
 	go test -timeout 40m -count 1 -v -run TestRestartAsksPlex ./test/stories -scale-links 1000
 
@@ -203,13 +203,13 @@ fuzz: ## Run every fuzz test for 30 seconds.
 build: ## Build bin/manager.
 	go build -ldflags '$(LDFLAGS)' -o bin/manager ./cmd/manager
 
-# Without inlining the manager is a tenth smaller; all it does is wait for answers.
+# Without inlining the manager is a tenth smaller; it mostly waits for answers.
 SMALL = -gcflags=all=-l
 # Architectures of the image; armv7 is linux/arm/v7.
 ARCHS ?= amd64 arm64 armv7
 
 .PHONY: image
-image: ## Write bin/image/plexlink-ARCH.tar, for docker load or ctr import; ARCHS says for which.
+image: ## Write bin/image/plexlink-ARCH.tar, for docker load or ctr import, for each of ARCHS.
 	@set -e; for arch in $(ARCHS); do \
 		CGO_ENABLED=0 GOOS=linux GOARCH=$${arch%v7} GOARM=7 go build -trimpath -buildvcs=false $(SMALL) \
 			-ldflags '-s -w $(LDFLAGS)' -o bin/image/$$arch/manager ./cmd/manager; \
@@ -279,8 +279,8 @@ uninstall: ## Remove the CRD, and with it every PlexLink.
 deploy: build-installer ## Install the CRD and the manager, with the image IMG.
 	$(KUBECTL) apply -f dist/install.yaml
 
-# While the manager runs, it signs the PlexLinks out, or gives up after five minutes. Those that are left, or all of them
-# when it does not run, lose their finalizers and keep their tokens.
+# A running manager signs the PlexLinks out, or gives up after five minutes. The rest of them, or all of them if it does not
+# run, lose their finalizers and keep their tokens.
 .PHONY: undeploy
 undeploy: ## Sign out and remove every PlexLink, then remove the manager and the CRD.
 	-if $(KUBECTL) wait -n plexlink-system deployment/plexlink-controller-manager --for condition=Available --timeout 0; then \

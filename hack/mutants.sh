@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes one mistake at a time in the operator, without changing a file of the repository, and expects the proof that looks for
-# that kind of mistake to fail. With an argument: only mistakes that contain it.
+# Seeds one mistake at a time in the operator, without changing a file of the repository, and expects the proof of that kind
+# of mistake to fail. With an argument: only mistakes whose names contain it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 temp=$(mktemp -d)

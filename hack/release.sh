@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a release consists of besides its files. "make release-commit" and the release workflow call it.
+# The steps of a release besides building its files. "make release-commit" and the release workflow call it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The scene of docs/demo.svg. It runs inside "demo -record", on what that has started: every command is run, and what it
-# prints is what the picture shows. Only the pauses and the typing are for the eyes of people.
+# The scene of docs/demo.svg. "demo -record" runs it in its world: every command is run, and the picture shows its output.
+# Only the pauses and the typing are added.
 set -euo pipefail
 
 type() {

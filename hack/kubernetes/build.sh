@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts programs of the Kubernetes pinned in go.mod into bin/k8s, unless they are there in that version.
+# Puts programs of the Kubernetes version pinned in go.mod into bin/k8s, unless they exist in that version.
 # Downloads prebuilt ones where it can, and compiles the others from the Go modules.
 # Usage: hack/kubernetes/build.sh kube-apiserver etcd kubectl …
 set -euo pipefail

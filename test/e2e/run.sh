@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the suite on the kind cluster of KUBECONFIG, else on a node that it boots. "make e2e" calls it.
+# Runs the suite on the kind cluster of KUBECONFIG, or on a node that it boots. "make e2e" calls it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -84,7 +84,7 @@ env:
   valueFrom:
     resourceFieldRef:
       resource: limits.memory
-# Addresses near these belong to Pods, and end with them.
+# Addresses near these belong to Pods, and go away with them.
 - name: POD_IPS
   valueFrom:
     fieldRef:
