@@ -173,7 +173,7 @@ type ServerSpec struct {
 	// name is the server's name as Plex shows it, for example `My Plex Server`. Matching is case-insensitive. When an owned
 	// and a shared server have that name, the owned one is used; when it is still ambiguous, set machineIdentifier.
 	// Without either, the only server that the account owns is used, else the only one that is shared with it. A server that
-	// was installed anew under this name replaces one that has not answered for a day. status.servers lists the choices.
+	// was reinstalled under this name replaces one that has not answered for a day. status.servers lists the choices.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
@@ -409,7 +409,7 @@ type PlexLinkStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// conditions describe the progress of the link. `Ready` sums up: its reason is the STATUS of `kubectl get`, its message
-	// tells what happened and what to do. `Authorized`: a person has entered the PIN and the token works.
+	// says what happened and what to do. `Authorized`: a person has entered the PIN and the token works.
 	// `ServerResolved`: the server is selected and an address is proven. `SecretSynced`: the Secret has the desired
 	// content. `Reconciling` or `Stalled` while it is not Ready: the latter where only a change by a person helps.
 	// +optional

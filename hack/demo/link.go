@@ -34,14 +34,14 @@ func (d *demo) link(ctx context.Context) error {
 	return d.show(ctx, "get", "plexlink", "-n", "media", "-o", "wide")
 }
 
-// linkByHand lets the plugin create the PlexLink and show its PIN until a person has entered it.
+// linkByHand runs the plugin, which creates the PlexLink and shows its PIN until a person has entered it.
 func (d *demo) linkByHand(ctx context.Context) error {
 	fmt.Printf(`
 Now it is your turn: open the page below, the simulated plex.tv/link, and enter the PIN as alice. Or in another terminal:
 
     curl --data account=alice --data pin=THE_PIN %s/link
 
-To look around meanwhile, in this folder:
+To look around in the meantime, in this folder:
 
 %s
     kubectl plexlink status -n media

@@ -90,7 +90,7 @@ func podAddress(url string) notice {
 
 func serverReplaced(before, after plex.Server, since time.Time) notice {
 	return normal("ServerReplaced", "ResolveServer", fmt.Sprintf(
-		"%s (%s) has not answered since %s; using %s (%s), which was installed anew under that name", clip(before.Name), before.MachineIdentifier,
+		"%s (%s) has not answered since %s; using %s (%s), which was reinstalled under that name", clip(before.Name), before.MachineIdentifier,
 		minute(since), clip(after.Name), after.MachineIdentifier))
 }
 

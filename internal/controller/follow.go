@@ -99,7 +99,7 @@ func leaderUnfit(follower, link *v1alpha1.PlexLink, missing bool) *obstacle {
 	case missing:
 		problem = "does not exist; create it, or change linkRef"
 	case link.DeletionTimestamp != nil:
-		problem = "is being deleted; create it anew, or change linkRef"
+		problem = "is being deleted; create it again, or change linkRef"
 	case account.LinkRef != nil && account.LinkRef.Name == follower.Name:
 		problem = "refers to this PlexLink; remove linkRef from one of them"
 	case account.LinkRef != nil:
@@ -170,7 +170,7 @@ func (r *Reconciler) claimPIN(ctx context.Context, s *scope) error {
 		r.pace.Succeeded(s.pace(), pace.ClaimPIN)
 		s.requeue(0)
 		return r.awaitPIN(s)
-	case plex.Classify(err) == plex.ClassTokenInvalid: // The leader has to check its token, and is linked anew.
+	case plex.Classify(err) == plex.ClassTokenInvalid: // The leader has to check its token, and is linked again.
 		r.pace.Succeeded(s.pace(), pace.ClaimPIN)
 		r.pace.LeavePIN(s.pace())
 		s.state = s.state.pinGone(s.now)

@@ -113,7 +113,7 @@ func importUnavailable(secret string, missing bool) string {
 }
 
 func importInvalid(secret string) string {
-	return fmt.Sprintf("plex.tv does not accept the token of Secret %s; put a working one there, or link anew", secret)
+	return fmt.Sprintf("plex.tv does not accept the token of Secret %s; put a working one there, or link again", secret)
 }
 
 func importOfOther(secret string, account plex.Account, wanted v1alpha1.AccountSpec) string {
@@ -145,7 +145,7 @@ func deviceConflict(secret *corev1.Secret) *obstacle {
 
 func deviceUnreadable(secret *corev1.Secret, err error) *obstacle {
 	return &obstacle{reason: v1alpha1.ReasonSecretConflict, message: fmt.Sprintf(
-		"The state of this PlexLink in Secret %s cannot be read: %s; restore it, or delete it to link anew", secret.Name, err)}
+		"The state of this PlexLink in Secret %s cannot be read: %s; restore it, or delete it to link again", secret.Name, err)}
 }
 
 // targetConflict returns the obstacle that the name of the target Secret is taken.

@@ -282,7 +282,7 @@ func olderThan(a, b string) bool {
 	return err == nil && order < 0
 }
 
-// writeStatus writes the status, if it has changed, and tells what the change means.
+// writeStatus writes the status, if it has changed, and records the events for the change.
 func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
 	status := deriveStatus(s, r.Plex)
 	if equality.Semantic.DeepEqual(status, s.link.Status) {

@@ -41,7 +41,7 @@ func describeServerError(err error, s *scope) serverProblem {
 	}
 	if s.state.refusedTooLong(s.now) && plex.Classify(err) == plex.ClassTokenRefused {
 		return serverProblem{Reason: v1alpha1.ReasonTokenRejected, Definite: true, Confirmed: true, Message: fmt.Sprintf(
-			"plex.tv has refused the token since %s; to link anew, run: %s",
+			"plex.tv has refused the token since %s; to link again, run: %s",
 			minute(s.state.RefusedSince), relinkCommand(s.link))}
 	}
 	return serverProblem{Reason: v1alpha1.ReasonPlexUnavailable, Message: plexProblem(err)}

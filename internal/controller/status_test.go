@@ -99,7 +99,7 @@ func TestStatusSaysWhatHappenedAndWhatToDo(t *testing.T) {
 			s.state.Stranger, s.state.Unentered, s.link.Spec.Account.Username = "bob", 8, "alice"
 		}, "PINExpired", "bob entered the PIN, but spec.account asks for alice; 8 PINs expired", "Stalled"},
 		"the imported token is refused": {func(s *scope) { pin(s); s.state = s.state.importRefused("x", importInvalid("backup")) },
-			"ImportRefused", "does not accept the token of Secret backup; put a working one there, or link anew; Enter ABCD", "Reconciling"},
+			"ImportRefused", "does not accept the token of Secret backup; put a working one there, or link again; Enter ABCD", "Reconciling"},
 		"nothing to import": {stop(&obstacle{reason: v1alpha1.ReasonImportUnavailable, message: importUnavailable("backup", true)}),
 			"ImportUnavailable", "Secret backup of spec.device.importSecretRef does not exist; create it with the keys client-identifier and token", "Reconciling"},
 		"a Secret is in the way":        {stop(targetConflict(secret)), "SecretConflict", "(it belongs to PlexLink two); delete it, or set spec.secret.name", "Stalled"},
@@ -202,7 +202,7 @@ func TestStatusDoesNotChangeWithoutACause(t *testing.T) {
 	failed(s, plex.ErrUnavailable)
 	s.link.Status = deriveStatus(s, pages{})
 	later := *s
-	later.now, later.obstacle = start.Add(time.Hour), nil // Nothing is tried meanwhile.
+	later.now, later.obstacle = start.Add(time.Hour), nil // Nothing is tried until then.
 	if got := deriveStatus(&later, pages{}); !equality.Semantic.DeepEqual(got, s.link.Status) {
 		t.Errorf("got %+v\nwant %+v", got, s.link.Status)
 	}

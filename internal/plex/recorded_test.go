@@ -44,7 +44,7 @@ const (
 		"relay":false,"IPv6":false}]}`
 )
 
-// connection returns a connection as it is recorded.
+// connection returns a connection as recorded.
 func recordedConnection(scheme, host, address, port, local, relay, ipv6 string) string {
 	return fmt.Sprintf(`{"protocol":%q,"address":%q,"port":%s,"uri":"%s://%s","local":%s,"relay":%s,"IPv6":%s}`,
 		scheme, address, port, scheme, host, local, relay, ipv6)

@@ -136,7 +136,7 @@ func TestDefiniteProblemMakesReadyFalseAfterTwoChecksAndKeepsTheSecret(t *testin
 	}
 }
 
-// Fault C5: a server that was installed anew was never found.
+// Fault C5: a reinstalled server was never found.
 func TestReinstalledServerReplacesADeadOneAfterADay(t *testing.T) {
 	t.Parallel()
 	for name, named := range map[string]bool{"spec.server.name": true, "no spec.server.name": false} {
@@ -167,7 +167,7 @@ func TestReinstalledServerReplacesADeadOneAfterADay(t *testing.T) {
 				}
 				return nil
 			})
-			w.hasEvent("ServerReplaced", "which was installed anew under that name")
+			w.hasEvent("ServerReplaced", "which was reinstalled under that name")
 			w.ready("kometa", true, "")
 		})
 	}
@@ -193,7 +193,7 @@ func TestTokenThatIsRefusedForADayIsNotReady(t *testing.T) {
 			w.ready("kometa", true, "plex.tv is refusing the token")
 			w.advance(5 * time.Hour)
 			link := w.reaches("kometa", v1alpha1.ReasonTokenRejected)
-			if !strings.Contains(message(link), "plex.tv has refused the token since 20") || !strings.Contains(message(link), "to link anew, run: kubectl annotate") {
+			if !strings.Contains(message(link), "plex.tv has refused the token since 20") || !strings.Contains(message(link), "to link again, run: kubectl annotate") {
 				t.Errorf("got the message %q, want since when, and the command", message(link))
 			}
 			if got := w.secret("kometa").ResourceVersion; got != before {

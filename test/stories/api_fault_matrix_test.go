@@ -31,7 +31,7 @@ func refuses(code int32, reason metav1.StatusReason, message string) func(*http.
 	return func(req *http.Request) (*http.Response, error) { return refusal(req, code, reason, message), nil }
 }
 
-// waits lets a request wait, and fail when it has an error.
+// waits delays a request, and fails it if err is set.
 func waits(d time.Duration, err error) func(*http.Request) (*http.Response, error) {
 	return func(req *http.Request) (*http.Response, error) {
 		select {

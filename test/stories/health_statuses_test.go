@@ -172,7 +172,7 @@ func TestStatusesForHealthChecksAreThoseOfAnOperator(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s differs from what the operator shows, write it anew with -update:\n%s", file, diff)
+		t.Errorf("%s differs from what the operator shows, rewrite it with -update:\n%s", file, diff)
 	}
 }
 

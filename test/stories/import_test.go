@@ -100,7 +100,7 @@ func TestImportedTokenThatPlexRefusesIsReportedAndAPINIsOffered(t *testing.T) {
 	w.create("kometa", importing)
 	code := w.showsPIN("kometa")
 	link := w.reaches("kometa", v1alpha1.ReasonImportRefused)
-	want := "plex.tv does not accept the token of Secret backup; put a working one there, or link anew; Enter " + code + " at "
+	want := "plex.tv does not accept the token of Secret backup; put a working one there, or link again; Enter " + code + " at "
 	if !strings.HasPrefix(message(link), want) {
 		t.Errorf("got the message %q, want %q", message(link), want)
 	}

@@ -63,7 +63,7 @@ func call(ctx context.Context, client *http.Client) error {
 	return nil
 }
 
-// setting is read anew each time, as a mounted Secret may change.
+// setting is read each time, because a mounted Secret may change.
 func setting(name string) string {
 	if value, ok := os.LookupEnv(name); ok {
 		return value
