@@ -52,7 +52,7 @@ func TestTokenOfThePreviousAccountIsSignedOut(t *testing.T) {
 				w.settled("kometa")
 				w.refresh("kometa")
 			}
-			w.eventually("the end of alice's token", func() error {
+			w.eventually("alice's token to be revoked", func() error {
 				if opensPlexTV(w, old) {
 					return errNotYet
 				}
@@ -85,7 +85,7 @@ func TestNothingIsSignedOutWhenTheSameAccountLinksAgain(t *testing.T) {
 		return nil
 	})
 	w.settled("kometa")
-	w.linked("neighbour") // The operator had time to do something wrong.
+	w.linked("neighbour") // Gives the operator time to do something wrong.
 	if n := w.sim.Count(plextest.SignOut); n != 0 {
 		t.Errorf("got %d sign-outs, want none", n)
 	}

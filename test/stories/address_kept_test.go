@@ -14,7 +14,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// ready waits until the condition Ready has a status, and its message a text.
+// ready waits until the Ready condition has the status want and a message containing text.
 func (w *world) ready(name string, want bool, text string) {
 	w.Helper()
 	w.eventually(fmt.Sprintf("Ready %t of %s: %s", want, name, text), func() error {
@@ -26,7 +26,7 @@ func (w *world) ready(name string, want bool, text string) {
 	})
 }
 
-// Fault C2: one bad check moved the link from https to http for good.
+// Fault C2: one failed check moved the link from https to http permanently.
 func TestOneFailedCheckMovesNothingAndTheBetterAddressComesBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -45,14 +45,14 @@ func TestOneFailedCheckMovesNothingAndTheBetterAddressComesBack(t *testing.T) {
 	w.ready("kometa", true, "does not answer at "+https+" but at http://192.168.1.100:32400; checking again before the Secret changes")
 	w.network.Update(func() { w.network.Hosts[name] = "192.168.1.100" })
 	w.advance(61 * time.Second)
-	w.eventually("the end of the doubt", func() error {
+	w.eventually("ServerResolved to be True", func() error {
 		if c := w.resolved("kometa"); c.Status != "True" {
 			return errors.New(c.Message)
 		}
 		return nil
 	})
 	if got := w.secret("kometa").ResourceVersion; got != before {
-		t.Error("got another Secret after one bad check, want it unchanged")
+		t.Error("the Secret changed after one failed check, want it unchanged")
 	}
 
 	w.network.Update(func() { delete(w.network.Hosts, name) })
@@ -65,7 +65,7 @@ func TestOneFailedCheckMovesNothingAndTheBetterAddressComesBack(t *testing.T) {
 	w.urlIs("kometa", https)
 }
 
-// Fault C4: a share that was withdrawn, and a server that refuses its token, left the link Ready.
+// Fault C4: the link stayed Ready after its share was withdrawn or its server refused the token.
 func TestDefiniteProblemMakesReadyFalseAfterTwoChecksAndKeepsTheSecret(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -112,9 +112,9 @@ func TestDefiniteProblemMakesReadyFalseAfterTwoChecksAndKeepsTheSecret(t *testin
 			}
 			w.hasEvent(row.reason, row.text)
 			if got := w.secret("kometa").ResourceVersion; got != before {
-				t.Error("got another Secret, want it kept")
+				t.Error("the Secret changed, want it kept")
 			}
-			// An outage says nothing.
+			// An outage changes nothing.
 			w.sim.Fault(plextest.Fault{Endpoint: plextest.Resources, Status: 503, Times: 1})
 			w.advance(70 * time.Minute)
 			w.eventually("the fault", func() error {
@@ -130,7 +130,7 @@ func TestDefiniteProblemMakesReadyFalseAfterTwoChecksAndKeepsTheSecret(t *testin
 			w.ready("kometa", true, "")
 			w.settled("kometa")
 			if got := w.secret("kometa").ResourceVersion; got != before {
-				t.Error("got another Secret, want it unchanged")
+				t.Error("the Secret changed, want it unchanged")
 			}
 		})
 	}
@@ -173,7 +173,7 @@ func TestReinstalledServerReplacesADeadOneAfterADay(t *testing.T) {
 	}
 }
 
-// Fault C10: a token that plex.tv refuses without calling it invalid was Linked for weeks.
+// Fault C10: a link whose token plex.tv refuses without calling it invalid stayed Linked for weeks.
 func TestTokenThatIsRefusedForADayIsNotReady(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, 498} {
@@ -194,10 +194,10 @@ func TestTokenThatIsRefusedForADayIsNotReady(t *testing.T) {
 			w.advance(5 * time.Hour)
 			link := w.reaches("kometa", v1alpha1.ReasonTokenRejected)
 			if !strings.Contains(message(link), "plex.tv has refused the token since 20") || !strings.Contains(message(link), "to link again, run: kubectl annotate") {
-				t.Errorf("got the message %q, want since when, and the command", message(link))
+				t.Errorf("got the message %q, want the time of the first refusal and the command", message(link))
 			}
 			if got := w.secret("kometa").ResourceVersion; got != before {
-				t.Error("got another Secret, want it kept")
+				t.Error("the Secret changed, want it kept")
 			}
 			w.sim.ClearFaults()
 			w.advance(70 * time.Minute)

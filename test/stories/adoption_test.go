@@ -125,7 +125,7 @@ func plantedState(pin *plextest.PIN) map[string]string {
 	return map[string]string{keyClientIdentifier: strangersIdentifier, keyPINID: fmt.Sprint(pin.ID), keyState: string(text)}
 }
 
-// Fault D1: anyone who may create Secrets could plant a device Secret with a PIN, or an identifier, of their own.
+// Fault D1: anyone with the right to create Secrets could plant a device Secret with a PIN or identifier of their own.
 func TestPlantedPINOrIdentifierIsNotAdopted(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -157,10 +157,10 @@ func TestPlantedPINOrIdentifierIsNotAdopted(t *testing.T) {
 			w.startOperator()
 			link := w.awaitsPIN("kometa")
 			if pin != nil && link.Status.PIN.Code == pin.Code {
-				t.Error("got the PIN of the stranger shown, want one of the link's own")
+				t.Error("the status shows the stranger's PIN, want the link's own")
 			}
 			if got := string(w.secret("kometa-plexlink-device").Data[keyClientIdentifier]); got == strangersIdentifier {
-				t.Error("got the identifier of the stranger in use, want one of the link's own")
+				t.Error("the stranger's identifier is in use, want the link's own")
 			}
 			w.enterPIN("kometa")
 			w.reaches("kometa", v1alpha1.ReasonLinked)
@@ -174,7 +174,7 @@ func TestPlantedPINOrIdentifierIsNotAdopted(t *testing.T) {
 	}
 }
 
-// Fault D1: a planted token is taken over with an event that names its account.
+// Fault D1: a planted token is adopted, and an event names its account.
 func TestPlantedTokenIsAdoptedWithAnEventThatNamesItsAccount(t *testing.T) {
 	t.Parallel()
 	for name, exists := range map[string]bool{"before the link exists": false, "while the link has no device yet": true} {
@@ -205,7 +205,7 @@ func TestPlantedTokenIsAdoptedWithAnEventThatNamesItsAccount(t *testing.T) {
 	}
 }
 
-// Fault D1: with spec.account a planted token of another account is of no use.
+// Fault D1: spec.account makes a planted token of another account useless.
 func TestPlantedTokenOfAnotherAccountIsNotUsed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -228,16 +228,16 @@ func TestPlantedTokenOfAnotherAccountIsNotUsed(t *testing.T) {
 	if link.Status.Account.Username != "alice" || link.Status.Server.Name != "My Plex Server" {
 		t.Errorf("got the account %+v and the server %+v, want alice's", link.Status.Account, link.Status.Server)
 	}
-	w.eventually("the end of the planted token", func() error {
+	w.eventually("the planted token to be revoked", func() error {
 		if opensPlexTV(w, token) {
-			return errors.New("it is valid")
+			return errors.New("it is still valid")
 		}
 		return nil
 	})
 	_, versions := secrets.of("kometa")
 	for _, secret := range versions {
 		if string(secret.Data["PLEX_TOKEN"]) == token {
-			t.Error("got the planted token in the Secret for apps, want it nowhere")
+			t.Error("the Secret for apps had the planted token, want it never written")
 		}
 	}
 	checkSecretOpensServer(t, w.secret("kometa"))

@@ -22,13 +22,13 @@ func causesOf(err error) []metav1.StatusCause {
 	return status.Status().Details.Causes
 }
 
-// checkEveryRuleIsBroken checks that each rule of the CRD is among what was refused, with its message at its field.
+// checkEveryRuleIsBroken checks that each validation rule of the CRD caused a rejection, with its message at its field.
 func checkEveryRuleIsBroken(t *testing.T, refused []metav1.StatusCause) {
 	t.Helper()
 	rules := 0
 	readCRD(t).walk("", func(path string, s crdSchema) {
 		if path == "" {
-			path = "<nil>" // The object itself, as the API server calls it.
+			path = "<nil>" // The API server's name for the object itself.
 		}
 		for _, rule := range s.Validations {
 			rules++
@@ -37,7 +37,7 @@ func checkEveryRuleIsBroken(t *testing.T, refused []metav1.StatusCause) {
 				broken = broken || cause.Field == path && strings.Contains(cause.Message, rule.Message)
 			}
 			if !broken || rule.Message == "" {
-				t.Errorf("no bad PlexLink breaks the rule of %s with the message %q: add one", path, rule.Message)
+				t.Errorf("no invalid PlexLink breaks the rule of %s with the message %q: add one", path, rule.Message)
 			}
 		}
 	})
@@ -75,12 +75,12 @@ func TestBadStatusIsRefused(t *testing.T) {
 		`{"pin": {"code": "ABCD"}}`:                                         "status.pin.expirationTime: Required value",
 	} {
 		if err := w.editStatus("kometa", status); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%.100s is refused with %v, want %q", status, err, want)
+			t.Errorf("%.100s: got %v, want %q", status, err, want)
 		}
 	}
 	for _, status := range []string{servers(many[:100]...), servers("a", "b"), `{"lastHandledLinkRequest": "` + strings.Repeat("ü", 256) + `"}`} {
 		if err := w.editStatus("kometa", status); err != nil {
-			t.Errorf("%.100s is refused with %v, want it taken", status, err)
+			t.Errorf("%.100s: got %v, want it accepted", status, err)
 		}
 	}
 }

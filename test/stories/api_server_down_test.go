@@ -29,7 +29,7 @@ func TestPINLinksDuringAnOutageOfTheAPIServer(t *testing.T) {
 		})
 	}
 	stories.Go(func() {
-		t.Run("20s, but for watches", func(t *testing.T) {
+		t.Run("20s, except for watches", func(t *testing.T) {
 			w := newWorld(t)
 			var fails atomic.Bool
 			o := w.startOperator(func(o *operator) {
@@ -57,7 +57,7 @@ func TestPINLinksDuringAnOutageOfTheAPIServer(t *testing.T) {
 	stories.Wait()
 }
 
-// twoPINs opens the PINs of two links, one to be entered during an outage and one after it.
+// twoPINs opens a PIN to be entered during an outage and one to be entered after it.
 func (w *world) twoPINs() (codes map[string]string, enter func(name string)) {
 	w.Helper()
 	codes = map[string]string{}
@@ -73,7 +73,7 @@ func (w *world) twoPINs() (codes map[string]string, enter func(name string)) {
 	}
 }
 
-// testOutage keeps the API server away from the operator. One PIN is entered after two polls, another when it returns.
+// testOutage cuts the operator off from the API server. One PIN is entered after two polls, the other after the outage.
 func testOutage(w *world, o *operator, outage time.Duration, begin, end func()) {
 	codes, enter := w.twoPINs()
 	o.forgetRequests()
@@ -89,7 +89,7 @@ func testOutage(w *world, o *operator, outage time.Duration, begin, end func()) 
 	enter("during")
 	time.Sleep(time.Until(began.Add(outage))) // The outage lasts this long.
 	if w.secret("during-plexlink-device").Data[keyToken] != nil || w.secret("during") != nil {
-		w.Fatal("the token was stored, want the operator to be cut off")
+		w.Fatal("the token was stored during the outage, want the operator to be cut off")
 	}
 	end()
 	enter("after")
@@ -123,7 +123,7 @@ func checkPolls(w *world, name string) {
 	w.Helper()
 	polls := w.polled(name)
 	if len(polls) < 2 {
-		w.Errorf("%s: got %d polls, want more", name, len(polls))
+		w.Errorf("%s: got %d polls, want at least 2", name, len(polls))
 	}
 	for i := 1; i < len(polls); i++ {
 		if apart := polls[i].Sub(polls[i-1]); apart > 5*time.Second {

@@ -119,7 +119,7 @@ func TestBadSpecIsRefusedWithAMessageThatSaysWhatToDo(t *testing.T) {
 			_ = admin.Delete(t.Context(), plexLinkWith(t, w.namespace, "{}"))
 		}
 		if !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%.100s is refused with %v, want %q", spec, err, want)
+			t.Errorf("%.100s: got %v, want %q", spec, err, want)
 		}
 		refused = append(refused, causesOf(err)...)
 	}
@@ -127,7 +127,7 @@ func TestBadSpecIsRefusedWithAMessageThatSaysWhatToDo(t *testing.T) {
 	named.SetName(long[:64])
 	err := admin.Create(t.Context(), named)
 	if err == nil || !strings.Contains(err.Error(), "choose a shorter name") {
-		t.Errorf("a name of 64 characters is refused with %v", err)
+		t.Errorf("a name of 64 characters: got %v, want it rejected", err)
 	}
 	checkEveryRuleIsBroken(t, append(refused, causesOf(err)...))
 }
@@ -152,7 +152,7 @@ func TestGoodSpecIsAccepted(t *testing.T) {
 	} {
 		link := plexLinkWith(t, w.namespace, spec)
 		if err := admin.Create(t.Context(), link, client.FieldValidation("Strict")); err != nil {
-			t.Errorf("%s is refused with %v", spec, err)
+			t.Errorf("%s: got %v, want it accepted", spec, err)
 			continue
 		}
 		if err := admin.Delete(t.Context(), link); err != nil {

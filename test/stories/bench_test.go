@@ -9,9 +9,8 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// BenchmarkLink measures what a person waits for: from apply to the PIN, and from entering it to a Secret that can be
-// read. `make bench` runs it for 20 links one after another, and for 25 that are applied at once: ten PINs are open at a time
-// then, and the others wait for their turn.
+// BenchmarkLink measures the waits a person sees: from apply to the PIN, and from entering it to a readable Secret.
+// `make bench` runs it for 20 links one after another, and for 25 applied at once, of which ten have a PIN open at a time.
 func BenchmarkLink(b *testing.B) {
 	for _, pending := range []int{1, 25} {
 		b.Run(fmt.Sprintf("%d pending", pending), func(b *testing.B) {
@@ -30,14 +29,14 @@ func BenchmarkLink(b *testing.B) {
 	}
 }
 
-// timedLink is when the steps of one link were seen.
+// timedLink holds when each step of a link was seen.
 type timedLink struct {
 	name                             string
 	applied, shown, entered, written time.Time
 	pin                              string
 }
 
-// timeLinks creates n links, enters each PIN within a second of its being shown, and waits for the Secrets.
+// timeLinks creates n links, enters each PIN within a second after it is shown, and waits for the Secrets.
 func (w *world) timeLinks(n, seed int) []timedLink {
 	w.Helper()
 	links := make([]timedLink, n)

@@ -17,9 +17,9 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-var loadLinks = flag.Int("load-links", 20, "how many pending links share the budget in the load test")
+var loadLinks = flag.Int("load-links", 20, "number of pending links that share the budget in the load test")
 
-// loadSlack is what a busy machine may add to what a clock has to show.
+// loadSlack is the delay allowed for a busy machine.
 const loadSlack = time.Second
 
 func TestPendingLinksShareTheBudgetInOrder(t *testing.T) {
@@ -61,20 +61,20 @@ func TestPendingLinksShareTheBudgetInOrder(t *testing.T) {
 		*loadLinks, times[len(times)-1].Sub(times[0]).Round(time.Second), len(times), most, round(slices.Max(gaps)),
 		round(slices.Max(lateness)), round(slices.Max(readyAfter)), overtaken)
 	if len(pins) != *loadLinks {
-		t.Errorf("%d PINs were minted for %d links", len(pins), *loadLinks)
+		t.Errorf("got %d PINs for %d links, want one each", len(pins), *loadLinks)
 	}
 	if most > qps*10+burst {
 		t.Errorf("plex.tv got %d requests in 10 s, want at most %d a second and the burst of %d", most, qps, burst)
 	}
 	if longest := slices.Max(gaps); longest > 5*time.Second+loadSlack {
-		t.Errorf("an open PIN was not polled for %s", longest)
+		t.Errorf("an open PIN was not polled for %s, want at most 5s", longest)
 	}
 	if longest := slices.Max(readyAfter); longest > 6*time.Second+loadSlack {
-		t.Errorf("a link was ready %s after its PIN was entered", longest)
+		t.Errorf("a link was ready %s after its PIN was entered, want at most 6s", longest)
 	}
-	// Links that take their turn at the same time ask for their PINs at the same time.
+	// Links whose turns come together request their PINs together, in any order.
 	if open := 2 * qps; overtaken >= open {
-		t.Errorf("got a link %d places off its turn, want fewer than %d", overtaken, open)
+		t.Errorf("a link came %d places before or behind its turn, want fewer than %d", overtaken, open)
 	}
 }
 
@@ -104,8 +104,8 @@ func TestNoPendingLinkIsLostWhilePlexLimitsRequests(t *testing.T) {
 	}
 }
 
-// linkAll creates n links, enters each one's PIN some seconds after it is shown, and returns when each was seen Ready.
-// Meanwhile it calls the function over and over.
+// linkAll creates n links, enters each PIN some seconds after it is shown, and returns when each was seen Ready.
+// It calls meanwhile repeatedly until then.
 func linkAll(w *world, n int, meanwhile func()) map[int]time.Time {
 	w.Helper()
 	watcher := watchLinks(w)
@@ -123,7 +123,7 @@ func linkAll(w *world, n int, meanwhile func()) map[int]time.Time {
 		case event := <-watcher.ResultChan():
 			link, ok := event.Object.(*v1alpha1.PlexLink)
 			if !ok || event.Type == watch.Deleted {
-				w.Fatalf("the watch has %s %v", event.Type, event.Object)
+				w.Fatalf("got the watch event %s %v, want a PlexLink", event.Type, event.Object)
 			}
 			if pin := link.Status.PIN; pin != nil && enters[pinOf(link)].IsZero() {
 				enters[pinOf(link)] = time.Now().Add(time.Duration(rand.Int64N(int64(12 * time.Second))))
@@ -147,7 +147,7 @@ func linkAll(w *world, n int, meanwhile func()) map[int]time.Time {
 	return ready
 }
 
-// numberOf a link, from its name or that of its device.
+// numberOf returns the number in the name of a link or of its device.
 func numberOf(name string) int {
 	var n int
 	if _, err := fmt.Sscanf(strings.TrimLeft(name, "link-"), "%d", &n); err != nil {
@@ -164,7 +164,7 @@ func TestFailedPollIsRepeatedSoonerThanAnAnsweredOne(t *testing.T) {
 	w.awaitsPIN("kometa")
 	w.sim.Fault(plextest.Fault{Endpoint: plextest.CheckPIN, Status: http.StatusInternalServerError})
 	var polls []plextest.Request
-	w.eventually("a poll that fails, and the next", func() error {
+	w.eventually("a failed poll and the next one", func() error {
 		polls = nil
 		for _, r := range w.sim.Requests() {
 			if r.Endpoint == plextest.CheckPIN {
@@ -177,6 +177,6 @@ func TestFailedPollIsRepeatedSoonerThanAnAnsweredOne(t *testing.T) {
 		return nil
 	})
 	if gap := polls[1].Time.Sub(polls[0].Time); gap > time.Second+loadSlack {
-		t.Errorf("the poll was repeated after %s, want after a second", gap)
+		t.Errorf("the poll was retried after %s, want a second", gap)
 	}
 }

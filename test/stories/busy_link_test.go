@@ -14,7 +14,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// Fault A22: another client writes to the PlexLink all the time, so the cache is always behind.
+// Fault A22: another client writes to the PlexLink constantly, so the cache is always stale.
 func TestFinalizerIsAddedAlthoughAnotherClientKeepsWritingToTheLink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -22,8 +22,8 @@ import (
 type check string
 
 const (
-	checkMemory  check = "the operator remembers no link that is gone"
-	checkTokens  check = "the valid tokens are those in device Secrets"
+	checkMemory  check = "the operator remembers no deleted link"
+	checkTokens  check = "the valid tokens are exactly those in device Secrets"
 	checkSecrets check = "every Secret with our label belongs to a link"
 )
 
@@ -40,9 +40,9 @@ func (w *world) leaves(names ...string) {
 	}
 }
 
-// ignoreToken excepts an account token from the check of tokens.
+// ignoreToken exempts an account token from checkTokens.
 func (w *world) ignoreToken(token, reason string) {
-	w.Logf("a token is not checked: %s", reason)
+	w.Logf("token not checked: %s", reason)
 	w.ignored[token] = true
 }
 
@@ -101,7 +101,7 @@ func (w *world) tokensAreStored() error {
 	return errors.Join(wrong...)
 }
 
-// deviceOf returns the name of the device that got a token.
+// deviceOf returns the name of the device with a token.
 func (w *world) deviceOf(token string) string {
 	for _, pin := range w.sim.PINs() {
 		if pin.Token == token {
@@ -124,7 +124,7 @@ func (w *world) secretsBelong() error {
 	var wrong []error
 	for _, secret := range w.secrets(client.MatchingLabels{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy}) {
 		if !expected[secret.Name] && !w.left[secret.Name] {
-			wrong = append(wrong, fmt.Errorf("no link has the Secret %s", secret.Name))
+			wrong = append(wrong, fmt.Errorf("Secret %s belongs to no link", secret.Name))
 		}
 	}
 	return errors.Join(wrong...)
@@ -154,7 +154,7 @@ func (w *world) secrets(options ...client.ListOption) []corev1.Secret {
 	return list.Items
 }
 
-// checkInvariants checks that the statuses follow kstatus and that no secret is outside Secrets.
+// checkInvariants checks that the statuses follow kstatus and that no secret leaks out of Secrets.
 func (w *world) checkInvariants() {
 	for name, link := range w.links() {
 		for _, broken := range brokenStatusRules(link) {
@@ -209,22 +209,22 @@ func brokenStatusRules(link *v1alpha1.PlexLink) []string {
 	conditions := link.Status.Conditions
 	ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
 	if ready == nil {
-		rule(link.Status.ObservedGeneration == -1, "a status without Ready is one that was never observed")
+		rule(link.Status.ObservedGeneration == -1, "a status without Ready was never observed")
 		return broken
 	}
 	reconciling := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReconciling)
 	isStalled := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled)
-	rule(link.Status.ObservedGeneration <= link.Generation, "observedGeneration is not ahead")
+	rule(link.Status.ObservedGeneration <= link.Generation, "observedGeneration is not ahead of generation")
 	rule(!reconciling || !isStalled, "Reconciling and Stalled exclude each other")
 	rule(ready.Status != metav1.ConditionTrue || !reconciling && !isStalled, "a Ready link is neither Reconciling nor Stalled")
 	rule(ready.Status == metav1.ConditionTrue || reconciling || isStalled || ready.Reason == v1alpha1.ReasonSuspended, "a link that is not Ready is Reconciling or Stalled")
 	rule((ready.Status == metav1.ConditionTrue) == (ready.Reason == v1alpha1.ReasonLinked), "only Linked is Ready")
-	rule(!isStalled || link.Status.PIN == nil, "a link that waits for a person to enter a PIN is not Stalled")
+	rule(!isStalled || link.Status.PIN == nil, "a link waiting for its PIN to be entered is not Stalled")
 	for _, c := range conditions {
 		rule(c.Reason != "" && c.Message != "", c.Type+" has a reason and a message")
-		rule(c.ObservedGeneration <= link.Generation, c.Type+" has an observedGeneration")
+		rule(c.ObservedGeneration <= link.Generation, c.Type+"'s observedGeneration is not ahead of generation")
 		if c.Type == v1alpha1.ConditionReconciling || c.Type == v1alpha1.ConditionStalled {
-			rule(c.Status == metav1.ConditionTrue, c.Type+" is absent when it does not hold")
+			rule(c.Status == metav1.ConditionTrue, c.Type+" is absent unless True")
 		}
 	}
 	return broken

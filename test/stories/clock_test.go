@@ -9,7 +9,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// reachesCount waits until plex.tv has got so many requests since the last reset.
+// reachesCount waits until an endpoint has received want requests since the last reset.
 func (w *world) reachesCount(endpoint plextest.Endpoint, want int) {
 	w.Helper()
 	w.eventually(fmt.Sprintf("%d × %s", want, endpoint), func() error {

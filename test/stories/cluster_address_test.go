@@ -16,7 +16,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// service makes a Service whose EndpointSlice, as of the cluster's own controller, has the addresses of Pods.
+// service creates a Service and, as the cluster's own controller does, an EndpointSlice with the addresses of its Pods.
 func (w *world) service(name string, port int32, pods ...string) {
 	w.Helper()
 	service := &corev1.Service{
@@ -62,8 +62,7 @@ func podEndpoints(addresses []string) []discoveryv1.Endpoint {
 	return endpoints
 }
 
-// plexPod makes the server a Pod at an address of the Pod network, which it advertises as local, and lets names of the
-// Services lead to it.
+// plexPod makes the server a Pod that advertises its address as local, and resolves the names of the Services to it.
 func (w *world) plexPod(address string, services ...string) {
 	w.Helper()
 	w.network.Update(func() {
@@ -85,7 +84,7 @@ func withoutEndpointSlices(o *operator) {
 	}
 }
 
-// urlIs waits until the Secret has a URL.
+// urlIs waits until PLEX_URL in the Secret is want.
 func (w *world) urlIs(name, want string) {
 	w.Helper()
 	w.eventually("the URL "+want, func() error {
@@ -100,7 +99,7 @@ func (w *world) urlIs(name, want string) {
 	})
 }
 
-// resolved returns the condition ServerResolved.
+// resolved returns the ServerResolved condition.
 func (w *world) resolved(name string) metav1.Condition {
 	w.Helper()
 	if c := meta.FindStatusCondition(w.link(name).Status.Conditions, v1alpha1.ConditionServerResolved); c != nil {
@@ -128,7 +127,7 @@ func TestServiceOfThePlexPodIsTheDefaultAndSurvivesThePod(t *testing.T) {
 	w.movesTo("plex", "10.42.0.9")
 	w.refresh("kometa")
 	if got := w.secret("kometa").ResourceVersion; got != before || !meta.IsStatusConditionTrue(w.link("kometa").Status.Conditions, v1alpha1.ConditionServerResolved) {
-		t.Errorf("got another Secret (%t) and %+v, want neither changed", got != before, w.resolved("kometa"))
+		t.Errorf("got Secret changed: %t, ServerResolved %+v, want neither changed", got != before, w.resolved("kometa"))
 	}
 }
 
@@ -198,7 +197,7 @@ func TestAdvertisedServiceIsUsedForOwnedServersOnly(t *testing.T) {
 			w.plexPod("10.42.0.5", "plex")
 			service := "http://plex." + w.namespace + ".svc.cluster.local:32400"
 			advertised := plextest.LocalConnection(service)
-			advertised.Local = false // as for every host name
+			advertised.Local = false // as plex.tv does for every host name
 			w.server.SetConnections(advertised)
 			if !owned {
 				bob := w.sim.AddAccount("bob")
@@ -250,7 +249,7 @@ func TestWithoutPermissionToListServicesThePodAddressIsUsedAndLogged(t *testing.
 	}
 }
 
-// A friend's server may advertise the address of any Pod of this cluster, and its Service would get a token.
+// A friend's server can advertise the address of any Pod in this cluster, whose Service would then get a token.
 func TestServiceThatLeadsToASharedServerIsNotUsed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

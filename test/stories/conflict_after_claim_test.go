@@ -12,8 +12,8 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// Fault A10: a link whose Secret is in conflict after its PIN was entered has stored everything, so it asks plex.tv for
-// nothing while it waits.
+// Fault A10: a link whose Secret is in conflict after its PIN was entered has stored everything, so it sends plex.tv no
+// requests while it waits.
 func TestConflictAfterTheClaimCostsNoRequests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -27,10 +27,10 @@ func TestConflictAfterTheClaimCostsNoRequests(t *testing.T) {
 	w.enterPIN("kometa")
 	w.reaches("kometa", v1alpha1.ReasonSecretConflict)
 	w.settled("kometa")
-	looks := func(o *operator) {
+	readsQuietly := func(o *operator) {
 		w.sim.ResetRequests()
 		o.forgetRequests()
-		w.eventually("five looks at the Secret", func() error {
+		w.eventually("five reads of the Secret", func() error {
 			w.poke()
 			if got := o.count("GET", "/secrets/kometa"); got < 5 {
 				return fmt.Errorf("got %d", got)
@@ -41,10 +41,10 @@ func TestConflictAfterTheClaimCostsNoRequests(t *testing.T) {
 			t.Errorf("got %d requests, the first to %s of %s, want none", len(got), got[0].Endpoint, got[0].Server)
 		}
 	}
-	looks(first)
+	readsQuietly(first)
 	first.kill()
 	second := w.startOperator()
-	looks(second)
+	readsQuietly(second)
 
 	removed := time.Now()
 	if err := admin.Delete(t.Context(), foreign); err != nil {

@@ -56,7 +56,7 @@ func (o *operator) looksAgain(name string) {
 	}
 	before := reads()
 	o.w.poke()
-	o.w.eventually("a look at Secret "+name, func() error {
+	o.w.eventually("a read of Secret "+name, func() error {
 		if reads() == before {
 			return errNotYet
 		}
@@ -64,7 +64,7 @@ func (o *operator) looksAgain(name string) {
 	})
 }
 
-// Fault A13: two writers who disagree over one key, or over whether the Secret exists.
+// Fault A13: two writers disagree over one key, or over whether the Secret exists.
 func TestSecretThatAnotherClientKeepsChangingIsRepairedWithIncreasingDelay(t *testing.T) {
 	t.Parallel()
 	change := func(ctx context.Context, live *corev1.Secret) error {
@@ -75,7 +75,7 @@ func TestSecretThatAnotherClientKeepsChangingIsRepairedWithIncreasingDelay(t *te
 	for name, row := range map[string]struct {
 		undo    func(context.Context, *corev1.Secret) error
 		want    string
-		renamed bool // as the message advises, in place of the end of the other client
+		renamed bool // whether spec.secret.name is changed, as the message advises, instead of stopping the other client
 	}{
 		"changed":          {change, "gitops keeps changing Secret kometa; stop it, or set spec.secret.name to another name", false},
 		"changed, renamed": {change, "gitops keeps changing Secret kometa", true},
@@ -118,7 +118,7 @@ func TestSecretThatAnotherClientKeepsChangingIsRepairedWithIncreasingDelay(t *te
 
 			undone := func() {
 				t.Helper()
-				w.eventually("the other client", func() error {
+				w.eventually("the other client to undo it", func() error {
 					if s := w.secret("kometa"); s != nil && string(s.Data["PLEX_URL"]) == w.server.URL {
 						return errNotYet
 					}
@@ -132,7 +132,7 @@ func TestSecretThatAnotherClientKeepsChangingIsRepairedWithIncreasingDelay(t *te
 				w.clock.advance(min(wait, 5*time.Minute) / 2)
 				o.looksAgain("kometa")
 				if n := repairs.Load() - before; n != 0 {
-					t.Errorf("got %d repairs before %s were over, want none", n, wait)
+					t.Errorf("got %d repairs within %s, want none", n, wait)
 				}
 				w.advance(min(wait, 5*time.Minute) / 2)
 				w.eventually(fmt.Sprintf("a repair after %s", wait), func() error {
@@ -174,7 +174,7 @@ func TestSecretThatAnotherClientKeepsChangingIsRepairedWithIncreasingDelay(t *te
 	}
 }
 
-// Fault A13: a conflict with the Secret of another PlexLink said only that it belongs to another owner.
+// Fault A13: the message of a conflict with another PlexLink's Secret did not name that PlexLink.
 func TestConflictWithTheSecretOfAnotherPlexLinkNamesIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

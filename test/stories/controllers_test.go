@@ -31,7 +31,7 @@ func startControllerManager(controller string) (stop func(), err error) {
 	}, nil
 }
 
-// stopGarbageCollector ends the garbage collector at the end of the suite.
+// stopGarbageCollector is called at the end of the suite; startGarbageCollector sets it.
 var stopGarbageCollector = func() {}
 
 var startGarbageCollector = sync.OnceValue(func() error {
@@ -42,8 +42,8 @@ var startGarbageCollector = sync.OnceValue(func() error {
 	return err
 })
 
-// withGarbageCollector starts the garbage collector of Kubernetes, once for all stories, and waits until it collects
-// Secrets of PlexLinks that are gone.
+// withGarbageCollector starts the Kubernetes garbage collector, once for all stories, and waits until it collects
+// a Secret whose PlexLink is gone.
 func (w *world) withGarbageCollector() {
 	w.Helper()
 	if err := startGarbageCollector(); err != nil {

@@ -7,7 +7,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// crdSchema is what the stories read of the schema in the CRD.
+// crdSchema is the part of the CRD's schema that the stories read.
 type crdSchema struct {
 	Description          string               `json:"description"`
 	Format               string               `json:"format"`
@@ -44,8 +44,8 @@ func readCRD(t *testing.T) crdSchema {
 	return crd.Spec.Versions[0].Schema.OpenAPIV3Schema
 }
 
-// walk visits the schema and those of all fields below it. The path of a field is as in an error of the API server, with
-// [] behind those whose entries are meant.
+// walk visits the schema and those of all fields below it. Paths are as in errors of the API server, with [] appended for
+// the entries of a list or map.
 func (s crdSchema) walk(path string, visit func(path string, s crdSchema)) {
 	visit(path, s)
 	for name, field := range s.Properties {

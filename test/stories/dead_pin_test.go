@@ -34,7 +34,7 @@ func TestPINIsReplacedAMinuteAfterItsExpirationWhateverPlexTVAnswers(t *testing.
 				w.reachesCount(plextest.CheckPIN, polls+1)
 			}
 			if n := len(w.sim.PINs()); n != 1 {
-				t.Fatalf("got %d PINs before the minute after the end was over, want one", n)
+				t.Fatalf("got %d PINs within a minute after expiry, want one", n)
 			}
 			w.advance(15 * time.Second)
 			w.showsAnotherPIN("kometa", code)

@@ -37,7 +37,7 @@ type secretTrouble struct {
 	failed atomic.Int64
 }
 
-// answer refuses a request.
+// answer returns the error for a request, or nil to let it pass.
 func (s *secretTrouble) answer(req *http.Request) *http.Response {
 	verb, resource, _ := strings.Cut(permissionOf(req), " ")
 	if !s.begun.Load() || resource != "/secrets" || !slices.Contains(s.verbs, verb) {
@@ -66,7 +66,7 @@ func TestDeletionEndsAlthoughSecretsCannotBeReadOrChanged(t *testing.T) {
 	type row struct {
 		policy v1alpha1.DeletionPolicy
 		verb   string
-		// restarted means that the operator starts after the deletion, so that it remembers nothing.
+		// restarted means that the operator is restarted after the deletion, so it remembers nothing.
 		restarted bool
 		named     string // in the event
 		left      []string
@@ -92,7 +92,7 @@ func TestDeletionEndsAlthoughSecretsCannotBeReadOrChanged(t *testing.T) {
 				w.linked("kometa")
 				w.settled("kometa")
 				token := w.accountToken("kometa")
-				if row.policy == retain { // Not acted on yet: the Secret has an owner reference.
+				if row.policy == retain { // Not applied yet, so the Secret still has an owner reference.
 					w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Suspend = true })
 					w.reaches("kometa", v1alpha1.ReasonSuspended)
 					w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.DeletionPolicy = retain })
@@ -117,7 +117,7 @@ func TestDeletionEndsAlthoughSecretsCannotBeReadOrChanged(t *testing.T) {
 				})
 				w.clock.advance(kind.patience - 5*time.Second)
 				broken.refusesAgain(w)
-				broken.refusesAgain(w) // It was not the last time.
+				broken.refusesAgain(w) // It keeps trying.
 				w.advance(6 * time.Second)
 				w.isGone("kometa")
 				if row.named != "" {
@@ -128,24 +128,24 @@ func TestDeletionEndsAlthoughSecretsCannotBeReadOrChanged(t *testing.T) {
 				}
 				for _, name := range both {
 					if name == "kometa" && row.verb != "get" {
-						continue // It kept its owner reference, so the garbage collector of another story may have it.
+						continue // It kept its owner reference, so another story's garbage collector may have deleted it.
 					}
 					if exists := w.secret(name) != nil; exists != slices.Contains(row.left, name) {
-						t.Errorf("Secret %s exists: got %t, want %t", name, exists, !exists)
+						t.Errorf("got Secret %s exists: %t, want %t", name, exists, !exists)
 					}
 				}
 				if n := w.sim.Count(plextest.SignOut); n != row.signedOut {
 					t.Errorf("got %d sign-outs, want %d", n, row.signedOut)
 				}
 				if row.verb == "get" && row.policy == retain && len(w.secret("kometa").OwnerReferences) != 0 {
-					t.Error("got an owner reference, by which the Secret is collected, want none")
+					t.Error("got an owner reference, which gets the Secret garbage-collected, want none")
 				}
 			})
 		}
 	}
 }
 
-// Fault A12, with the policy Retain and a PIN that was entered just before the deletion.
+// Fault A12, with the policy Retain and a PIN entered just before the deletion.
 func TestDeletionEndsAlthoughALastTokenCannotBeStored(t *testing.T) {
 	t.Parallel()
 	for name, kind := range map[string]trouble{"webhook": webhookDown, "right": rightLost} {
@@ -193,7 +193,7 @@ func TestDeletionThatFailsForAWhileLeavesNothing(t *testing.T) {
 	w.poke()
 	w.isGone("kometa")
 	if w.secret("kometa") != nil || w.secret("kometa-plexlink-device") != nil {
-		t.Error("a Secret is left")
+		t.Error("a Secret is left, want none")
 	}
 	if n := w.sim.Count(plextest.SignOut); n != 1 {
 		t.Errorf("got %d sign-outs, want one", n)
@@ -214,9 +214,9 @@ func TestDeletionSignsOutOnceAlthoughTheCacheIsBehind(t *testing.T) {
 			w.settled("kometa")
 			w.delete("kometa")
 			w.isGone("kometa")
-			w.eventually("the end of the link in memory", w.forgotten)
+			w.eventually("the link to be forgotten", w.forgotten)
 			o.forgetRequests()
-			w.linked("neighbour") // The operator had time to do something wrong.
+			w.linked("neighbour") // Gives the operator time to do something wrong.
 			signOuts := 0
 			for _, r := range w.sim.Requests() {
 				if r.Endpoint == plextest.SignOut {

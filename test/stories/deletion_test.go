@@ -23,7 +23,7 @@ func TestDeletionSignsOutAndRemovesTheSecrets(t *testing.T) {
 		t.Errorf("got %d sign-outs, want one", n)
 	}
 	if w.secret("kometa") != nil || w.secret("kometa-plexlink-device") != nil {
-		t.Error("a Secret is left")
+		t.Error("a Secret is left, want none")
 	}
 }
 
@@ -38,7 +38,7 @@ func TestDeletionOfAPendingLinkIsImmediate(t *testing.T) {
 	w.delete("kometa")
 	w.isGone("kometa")
 	if w.secret("kometa-plexlink-device") != nil {
-		t.Error("the device Secret is left")
+		t.Error("the device Secret is left, want it deleted")
 	}
 }
 
@@ -48,7 +48,7 @@ func TestSignOutIsGivenUpAfterFiveMinutes(t *testing.T) {
 	w.startOperator()
 	w.linked("kometa")
 	w.settled("kometa")
-	w.ignoreToken(w.accountToken("kometa"), "plex.tv is down until the sign-out is given up")
+	w.ignoreToken(w.accountToken("kometa"), "plex.tv is down until the sign-out is abandoned")
 	w.sim.Fault(plextest.Fault{Endpoint: plextest.SignOut, Status: 503, Times: -1})
 	w.delete("kometa")
 	w.eventually("an attempt", func() error {
@@ -63,7 +63,7 @@ func TestSignOutIsGivenUpAfterFiveMinutes(t *testing.T) {
 	w.isGone("kometa")
 	w.hasEvent("SignOutFailed", "Authorized Devices")
 	if w.secret("kometa") != nil || w.secret("kometa-plexlink-device") != nil {
-		t.Error("a Secret is left")
+		t.Error("a Secret is left, want none")
 	}
 }
 
@@ -77,11 +77,11 @@ func TestRetainKeepsTokenAndSecretForANewLinkOfThatName(t *testing.T) {
 	w.delete("kometa")
 	w.isGone("kometa")
 	if w.sim.Count(plextest.SignOut) != 0 {
-		t.Error("the device was signed out")
+		t.Error("the device was signed out, want it kept")
 	}
 	for _, name := range []string{"kometa", "kometa-plexlink-device"} {
 		if s := w.secret(name); s == nil || len(s.OwnerReferences) != 0 {
-			t.Fatalf("%s is %v", name, s)
+			t.Fatalf("%s: got %v, want a Secret without owner", name, s)
 		}
 	}
 	checkSecretOpensServer(t, w.secret("kometa"))
@@ -98,7 +98,7 @@ func TestDeviceIsSignedOutAfterItsSecretIsGone(t *testing.T) {
 	w.startOperator()
 	w.linked("kometa")
 	w.settled("kometa")
-	// As in a namespace that is being deleted, where the order is up to the namespace controller.
+	// As in a namespace being deleted, where the namespace controller determines the order.
 	w.sim.Fault(plextest.Fault{Endpoint: plextest.SignOut, Status: 503})
 	w.delete("kometa")
 	if err := client.IgnoreNotFound(admin.Delete(t.Context(), w.secret("kometa-plexlink-device"))); err != nil {
@@ -113,7 +113,7 @@ func TestDeviceIsSignedOutAfterItsSecretIsGone(t *testing.T) {
 func TestUninstallReleasesLinks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.startOperator() // It keeps running beside the uninstallation, as it does under a Helm hook.
+	w.startOperator() // It keeps running during the uninstallation, as under a Helm hook.
 	w.linked("kometa")
 	w.create("waiting")
 	w.awaitsPIN("waiting")

@@ -37,7 +37,7 @@ func TestNothingIsLostWhileTheDeviceSecretCannotBePatched(t *testing.T) {
 	var stories sync.WaitGroup
 	for _, outage := range []time.Duration{20 * time.Second, 60 * time.Second} {
 		for moment, test := range map[string]func(*testing.T, *refusingAPIServer, time.Duration){
-			"a PIN is minted": testRefusedPIN, "a token is received": testRefusedToken,
+			"a PIN is created": testRefusedPIN, "a token is received": testRefusedToken,
 		} {
 			stories.Go(func() {
 				t.Run(fmt.Sprintf("for %s while %s", outage, moment), func(t *testing.T) {
@@ -92,7 +92,7 @@ func (a *refusingAPIServer) outlast(outage time.Duration, began time.Time) {
 	}
 }
 
-// stored waits until each device Secret has a key, which must take no longer than one attempt.
+// stored waits until each device Secret has a key, for no longer than one attempt takes.
 func (a *refusingAPIServer) stored(key string) {
 	a.Helper()
 	end := time.Now()
@@ -106,7 +106,7 @@ func (a *refusingAPIServer) stored(key string) {
 	}
 }
 
-// testRefusedPIN refuses from before a PIN is minted.
+// testRefusedPIN refuses writes from before a PIN is created.
 func testRefusedPIN(t *testing.T, a *refusingAPIServer, outage time.Duration) {
 	a.refuses.Store(true)
 	for name := range storeRefusals {
@@ -124,7 +124,7 @@ func testRefusedPIN(t *testing.T, a *refusingAPIServer, outage time.Duration) {
 		_, versions := links.of(name)
 		for _, link := range versions {
 			if link.Status.PIN != nil {
-				t.Errorf("%s: got a PIN in the status that is not stored, want none", name)
+				t.Errorf("%s: got an unstored PIN in the status, want none", name)
 			}
 		}
 	}
@@ -136,7 +136,7 @@ func testRefusedPIN(t *testing.T, a *refusingAPIServer, outage time.Duration) {
 	a.finish(t)
 }
 
-// testRefusedToken refuses from before the PINs are entered.
+// testRefusedToken refuses writes from before the PINs are entered.
 func testRefusedToken(t *testing.T, a *refusingAPIServer, outage time.Duration) {
 	for name := range storeRefusals {
 		a.create(name)
@@ -206,7 +206,7 @@ func TestRefusedDeviceSecretIsReportedAndCostsNoPIN(t *testing.T) {
 			for _, condition := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionSecretSynced} {
 				c := meta.FindStatusCondition(link.Status.Conditions, condition)
 				if c == nil || c.Reason != v1alpha1.ReasonSecretRefused || !strings.Contains(c.Message, test.says) || c.ObservedGeneration != 1 {
-					t.Errorf("got the condition %s %+v, want the words of the API server", condition, c)
+					t.Errorf("got the condition %s %+v, want the API server's message", condition, c)
 				}
 			}
 			w.hasEvent(v1alpha1.ReasonSecretRefused, test.says)
@@ -292,14 +292,14 @@ func refuseByPolicy(w *world) (lift func()) {
 	}
 }
 
-// awaitDeviceSecrets waits until the API server takes device Secrets, or refuses them.
-func (w *world) awaitDeviceSecrets(taken bool) {
+// awaitDeviceSecrets waits until the API server accepts device Secrets, or rejects them.
+func (w *world) awaitDeviceSecrets(accepted bool) {
 	w.Helper()
-	w.eventually(fmt.Sprintf("device Secrets are taken: %t", taken), func() error {
+	w.eventually(fmt.Sprintf("device Secrets accepted: %t", accepted), func() error {
 		secret := &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{GenerateName: "try-", Namespace: w.namespace}, Type: v1alpha1.DeviceSecretType,
 		}
-		if err := admin.Create(w.Context(), secret, client.DryRunAll); (err == nil) != taken {
+		if err := admin.Create(w.Context(), secret, client.DryRunAll); (err == nil) != accepted {
 			return fmt.Errorf("got %v", err)
 		}
 		return nil

@@ -61,7 +61,7 @@ func TestDeviceSecretLostWhileNoOperatorRunsNeedsANewPINAndTheSecretStays(t *tes
 	w.startOperator()
 	w.enterPIN("kometa")
 	if w.secret("kometa").UID != old.UID {
-		t.Error("the Secret did not stay")
+		t.Error("the Secret was replaced, want it kept")
 	}
 	w.eventually("the new token", func() error {
 		if string(w.secret("kometa").Data["PLEX_TOKEN"]) == string(old.Data["PLEX_TOKEN"]) {
@@ -91,7 +91,7 @@ func TestUnreadableDeviceSecretIsNotOverwritten(t *testing.T) {
 		t.Errorf("got the message %q and the server %v, want the name of the Secret and the server", message(link), link.Status.Server)
 	}
 	if len(w.secret("kometa-plexlink-device").Data[keyToken]) == 0 || w.secret("kometa") == nil {
-		t.Error("something was lost")
+		t.Error("the stored token or the Secret is gone, want both kept")
 	}
 }
 
@@ -105,11 +105,11 @@ func TestBackupInANewClusterIsAdoptedWithItsToken(t *testing.T) {
 	first.stop()
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Finalizers = nil })
 	for _, o := range []client.Object{old, device, target} {
-		if err := client.IgnoreNotFound(admin.Delete(t.Context(), o)); err != nil { // It may have been collected.
+		if err := client.IgnoreNotFound(admin.Delete(t.Context(), o)); err != nil { // It may have been garbage-collected.
 			t.Fatal(err)
 		}
 	}
-	// The backup has the objects with the UIDs of the old cluster in their owner references, and another field manager.
+	// The objects in the backup have owner references with UIDs of the old cluster, and another field manager.
 	for _, s := range []*corev1.Secret{device, target} {
 		s.ObjectMeta = metav1.ObjectMeta{Name: s.Name, Namespace: s.Namespace, Labels: s.Labels, Annotations: s.Annotations, OwnerReferences: s.OwnerReferences}
 		if err := admin.Create(t.Context(), s, client.FieldOwner("velero")); err != nil {
@@ -123,7 +123,7 @@ func TestBackupInANewClusterIsAdoptedWithItsToken(t *testing.T) {
 		t.Errorf("got %d PINs, want the first only", len(w.sim.PINs()))
 	}
 	w.eventually("adoption", func() error {
-		// The device Secret must outlive any owner, so it has none; the other goes with the link.
+		// The device Secret must outlive the link, so it has no owner; the other is deleted with the link.
 		for name, owners := range map[string]int{"kometa": 1, "kometa-plexlink-device": 0} {
 			s := w.secret(name)
 			if s == nil || len(s.OwnerReferences) != owners || owners == 1 && s.OwnerReferences[0].UID != link.UID ||

@@ -52,17 +52,17 @@ func TestSecretThatIsDeletedOrEditedIsRestoredWithoutAskingPlex(t *testing.T) {
 			}
 			if string(s.Data["PLEX_TOKEN"]) != string(good.Data["PLEX_TOKEN"]) || string(s.Data["PLEX_URL"]) != string(good.Data["PLEX_URL"]) ||
 				s.Labels[v1alpha1.UIDLabel] != good.Labels[v1alpha1.UIDLabel] || len(s.OwnerReferences) != 1 {
-				return fmt.Errorf("it has labels %v, owners %v", s.Labels, s.OwnerReferences)
+				return fmt.Errorf("got labels %v, owners %v", s.Labels, s.OwnerReferences)
 			}
 			return nil
 		})
-		// Within a second, but other tests share the machine, and the race detector slows it down.
+		// Normally within a second, but other tests share the machine and the race detector slows it down.
 		if took := time.Since(start); took > 5*time.Second {
-			t.Errorf("%s: the repair took %s", name, took)
+			t.Errorf("%s: the repair took %s, want at most 5s", name, took)
 		} else {
 			t.Logf("%s: the repair took %s", name, took.Round(time.Millisecond))
 		}
-		w.advance(6 * time.Minute) // The back-off of repairs ends.
+		w.advance(6 * time.Minute) // Ends the backoff between repairs.
 	}
 	w.hasEvent("SecretRepaired", "spec.secret")
 	if n := len(w.plexRequests()); n != 0 {
@@ -95,7 +95,7 @@ func TestAdditionsByOtherClientsToTheSecretStay(t *testing.T) {
 		return nil
 	})
 	if string(s.Data["THEIRS"]) != "stays" || s.Labels["theirs"] != "stays" || s.Annotations["theirs"] != "stays" {
-		t.Errorf("what others have added is gone: %v %v", s.Labels, s.Annotations)
+		t.Errorf("got the labels %v and annotations %v, want the additions of others kept", s.Labels, s.Annotations)
 	}
 }
 
@@ -113,14 +113,14 @@ func TestRenamedSecretIsWrittenBeforeTheOldOneGoes(t *testing.T) {
 		return nil
 	})
 	checkSecretOpensServer(t, w.secret("plex"))
-	w.eventually("the end of the old Secret", func() error {
+	w.eventually("the old Secret to be deleted", func() error {
 		if w.secret("kometa") != nil {
 			return errors.New("it still exists")
 		}
 		return nil
 	})
 	if name := w.reaches("kometa", v1alpha1.ReasonLinked).Status.SecretName; name != "plex" {
-		t.Errorf("status.secretName is %s", name)
+		t.Errorf("got status.secretName %s, want plex", name)
 	}
 }
 
@@ -136,9 +136,9 @@ func TestAnnotationLinksAHealthyLinkAgain(t *testing.T) {
 	if got := message(w.link("kometa")); !strings.Contains(got, pin) {
 		t.Errorf("got the message %q, want the PIN in it", got)
 	}
-	w.reaches("kometa", v1alpha1.ReasonLinked) // It is Ready all the time.
+	w.reaches("kometa", v1alpha1.ReasonLinked) // It stays Ready throughout.
 	if w.secret("kometa").ResourceVersion != old.ResourceVersion {
-		t.Error("the Secret was touched before there was a new token")
+		t.Error("the Secret changed before there was a new token")
 	}
 	bob := w.sim.AddAccount("bob")
 	w.server.Update(func(s *plextest.Server) { s.SharedWith = append(s.SharedWith, bob) })
@@ -190,17 +190,17 @@ func TestSuspendStopsAllRequestsAndResumingContinues(t *testing.T) {
 	suspend(true)
 	w.reaches("kometa", v1alpha1.ReasonSuspended)
 	if link := w.reaches("waiting", v1alpha1.ReasonSuspended); link.Status.PIN != nil {
-		t.Error("got a PIN in the status that is not polled, want none")
+		t.Error("got a PIN in the status of a suspended link, want none")
 	}
 	w.sim.ResetRequests()
 	if err := admin.Delete(t.Context(), w.secret("kometa")); err != nil {
 		t.Fatal(err)
 	}
 	w.advance(5 * time.Minute)
-	w.linked("neighbour") // The operator had time to do something wrong.
+	w.linked("neighbour") // Gives the operator time to do something wrong.
 	for _, r := range w.sim.Requests() {
 		if !strings.HasPrefix(r.DeviceName, "neighbour") && r.Server == "plex.tv" && r.Endpoint != plextest.SubmitLinkPage {
-			t.Errorf("%s came from %s", r.Endpoint, r.DeviceName)
+			t.Errorf("got a request to %s from %s, want none", r.Endpoint, r.DeviceName)
 		}
 	}
 	if w.secret("kometa") != nil {
@@ -209,6 +209,6 @@ func TestSuspendStopsAllRequestsAndResumingContinues(t *testing.T) {
 	suspend(false)
 	w.reaches("kometa", v1alpha1.ReasonLinked)
 	if link := w.awaitsPIN("waiting"); link.Status.PIN.Code != code {
-		t.Error("got another PIN after resuming, want the first, which is still good")
+		t.Error("got another PIN after resuming, want the first, which is still valid")
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// Fault B11: foreign Secrets with our label and large annotations filled the cache. It measures, so it runs alone.
-// `make footprint` shows the same with 500 of them and the released manager.
+// Fault B11: foreign Secrets with our label and large annotations filled the cache. Not parallel, because it measures
+// the heap. `make footprint` measures the released manager with 500 of them.
 func TestForeignSecretsWithOurLabelAreCachedStripped(t *testing.T) {
 	const foreign, annotation = 100, 250 << 10
 	w := newWorld(t)
@@ -38,7 +38,7 @@ func TestForeignSecretsWithOurLabelAreCachedStripped(t *testing.T) {
 	grown := heap() - before
 	t.Logf("%d foreign Secrets with annotations of %d KiB: the heap grew by %.1f MiB", foreign, annotation>>10, float64(grown)/(1<<20))
 	if grown > 4<<20 {
-		t.Errorf("the heap grew by %d MiB, want less than 4: the annotations seem to be cached", grown>>20)
+		t.Errorf("the heap grew by %d MiB, want less than 4: the annotations are probably cached", grown>>20)
 	}
 
 	w.linked("tautulli") // They have no effect.
@@ -50,7 +50,7 @@ func TestForeignSecretsWithOurLabelAreCachedStripped(t *testing.T) {
 	}
 }
 
-// cached returns nil when the operator's cache has so many foreign Secrets.
+// cached returns nil when the operator's cache has want foreign Secrets.
 func cached(w *world, o *operator, want int) error {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
@@ -72,7 +72,7 @@ func cached(w *world, o *operator, want int) error {
 // heap returns the size of the heap in use.
 func heap() int64 {
 	var stats runtime.MemStats
-	for range 3 { // Pools are emptied by the second.
+	for range 3 { // A sync.Pool is empty only after two.
 		runtime.GC()
 	}
 	runtime.ReadMemStats(&stats)

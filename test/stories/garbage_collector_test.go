@@ -25,7 +25,7 @@ var restoreOrders = []string{
 	"device target link", "target device link", "device link target", "target link device", "link device target", "link target device",
 }
 
-// backup holds the objects of a link as a backup tool restores them: with labels and owner references, under new UIDs.
+// backup holds the objects of a link as a backup tool restores them: with labels and owner references but new UIDs.
 type backup map[string]client.Object
 
 // backUpLink reads the objects of a link.
@@ -44,7 +44,7 @@ func (w *world) backUpLink(name string) backup {
 	return b
 }
 
-// restore writes the objects in an order, as `kubectl apply` does: over those that exist.
+// restore writes the objects in the given order, over existing ones, as `kubectl apply` does.
 func (w *world) restore(b backup, order string) {
 	w.Helper()
 	for part := range strings.FieldsSeq(order) {
@@ -65,14 +65,14 @@ func (w *world) restore(b backup, order string) {
 	}
 }
 
-// isLinkedWith waits until a link is linked with a token, and no Secret of it belongs to another UID.
+// isLinkedWith waits until a link is linked with a token and both its Secrets have its UID.
 func (w *world) isLinkedWith(name, token string) {
 	w.Helper()
 	link := w.reaches(name, v1alpha1.ReasonLinked)
 	w.eventually("the Secrets of "+name, func() error {
 		for _, secret := range []string{name, name + v1alpha1.DeviceSecretSuffix} {
 			if s := w.secret(secret); s == nil || s.Labels[v1alpha1.UIDLabel] != string(link.UID) {
-				return fmt.Errorf("Secret %s is not one of %s", secret, link.UID)
+				return fmt.Errorf("Secret %s does not belong to %s", secret, link.UID)
 			}
 		}
 		return nil
@@ -83,11 +83,11 @@ func (w *world) isLinkedWith(name, token string) {
 	checkSecretOpensServer(w, w.secret(name))
 }
 
-// Fault A6: a backup of links that are gone is restored in any order, without a PIN.
+// Fault A6: a backup of deleted links can be restored in any order, without a PIN.
 func TestBackupIsRestoredInAnyOrderWithoutAPIN(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(w *world, links []string) (restored func()){
-		// The operator runs all the time.
+		// The operator runs throughout.
 		"Retain, operator up": func(w *world, links []string) func() {
 			for _, link := range links {
 				w.change(link, retain)
@@ -97,13 +97,13 @@ func TestBackupIsRestoredInAnyOrderWithoutAPIN(t *testing.T) {
 			}
 			return func() {}
 		},
-		// It is stopped before the links are removed, and started before they are restored.
+		// The operator is stopped before the links are removed and started before they are restored.
 		"Revoke, operator up": func(w *world, links []string) func() {
 			w.removeUnseen(links)
 			w.startOperator()
 			return func() {}
 		},
-		// It is started when all is restored.
+		// The operator is started after everything is restored.
 		"Revoke, operator down": func(w *world, links []string) func() {
 			w.removeUnseen(links)
 			return func() { w.startOperator() }
@@ -144,12 +144,12 @@ func testRestore(t *testing.T, remove func(w *world, links []string) (restored f
 	for i, order := range restoreOrders {
 		w.restore(backups[links[i]], order)
 	}
-	w.withGarbageCollector() // It had time to collect what has an owner that is gone.
+	w.withGarbageCollector() // Gives it time to collect dependents of deleted owners.
 	restored()
 	for _, link := range links {
 		w.isLinkedWith(link, tokens[link])
 	}
-	// Only a PlexLink that was restored before its token may have got a PIN, which need not be entered.
+	// Only a PlexLink restored before its token may have been given a PIN, which need not be entered.
 	early := func(link string) bool {
 		order := restoreOrders[slices.Index(links, link)]
 		return up && strings.Index(order, "link") < strings.Index(order, "device")
@@ -184,7 +184,7 @@ func TestBackupThatIsRestoredWhileAPINIsOpenLinksWithoutIt(t *testing.T) {
 		t.Errorf("got the PIN %s in the status, want none", pin.Code)
 	}
 	w.hasEvent("Adopted", "alice")
-	w.eventually("the end of the PIN", func() error {
+	w.eventually("the PIN to be closed", func() error {
 		if open, err := o.gauge("plexlink_pins_open"); err != nil || open != 0 {
 			return fmt.Errorf("got %v open PINs (%v)", open, err)
 		}
@@ -228,12 +228,12 @@ func TestRetainKeepsBothSecretsInAForegroundDeletion(t *testing.T) {
 	for name := range targets {
 		w.isGone(name)
 	}
-	w.withGarbageCollector() // It had time to collect them.
+	w.withGarbageCollector() // Gives it time to collect them.
 	w.hasExactly(secrets...)
 	for name, uid := range targets {
 		secret := w.secret(name)
 		if secret.UID != uid || len(secret.OwnerReferences) != 0 {
-			t.Errorf("%s: got the Secret %s of %v, want it to be untouched", name, secret.UID, secret.OwnerReferences)
+			t.Errorf("%s: got the Secret %s with owners %v, want it unchanged and without owners", name, secret.UID, secret.OwnerReferences)
 		}
 		checkSecretOpensServer(t, secret)
 	}
@@ -259,7 +259,7 @@ func TestForegroundDeletionWhileTheOperatorIsDownIsSignedOut(t *testing.T) {
 	for i := range links {
 		w.deleteInForeground(fmt.Sprintf("link-%d", i))
 	}
-	w.withGarbageCollector() // It had time to collect what has an owner that is being deleted.
+	w.withGarbageCollector() // Gives it time to collect dependents of owners being deleted.
 	w.startOperator()
 	for i := range links {
 		w.isGone(fmt.Sprintf("link-%d", i))
@@ -315,7 +315,7 @@ func TestRetainKeepsTheSecretThatIsInUse(t *testing.T) {
 				w.isGone("kometa")
 				w.withGarbageCollector()
 				if w.secret("kometa-plexlink-device") == nil || w.secret("kometa") == nil || w.secret("kometa").UID != before.UID {
-					t.Fatal("got a Secret deleted, want both kept")
+					t.Fatal("a Secret was deleted, want both kept")
 				}
 				checkSecretOpensServer(t, w.secret("kometa"))
 			})

@@ -16,11 +16,11 @@ func TestDeniedAddressIsNeverContacted(t *testing.T) {
 	w.enterPIN("kometa")
 	link := w.reaches("kometa", v1alpha1.ReasonServerUnreachable)
 	if !strings.Contains(message(link), w.server.URL+" unreachable") {
-		t.Errorf("the message is %q", message(link))
+		t.Errorf("got the message %q, want unreachable in it", message(link))
 	}
 	for _, r := range w.sim.Requests() {
 		if r.Server != "plex.tv" {
-			t.Errorf("%s reached %s, on loopback", r.Endpoint, r.Server)
+			t.Errorf("got a request to %s of %s on loopback, want none", r.Endpoint, r.Server)
 		}
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-var update = flag.Bool("update", false, "write the statuses on which the health checks of GitOps tools are tried")
+var update = flag.Bool("update", false, "write the statuses that the health checks of GitOps tools are tested with")
 
 // healthSituations produce the statuses that a PlexLink named kometa can have for a GitOps tool.
 var healthSituations = map[string]func(*world){
@@ -51,7 +51,7 @@ var healthSituations = map[string]func(*world){
 		w.showsPIN("kometa")
 	},
 	"a PIN is being requested": func(w *world) {
-		w.startOperator(withQPS(0.01, 1)) // One request in 100 seconds, which is the other link's.
+		w.startOperator(withQPS(0.01, 1)) // One request in 100 seconds, which the other link uses.
 		w.sim.Fault(plextest.Fault{Endpoint: plextest.CreatePIN, Status: http.StatusServiceUnavailable})
 		w.create("other")
 		w.reaches("other", v1alpha1.ReasonPlexUnavailable)
@@ -181,7 +181,7 @@ var (
 	timeOfDay = regexp.MustCompile(`\d\d:\d\d UTC`)
 )
 
-// withoutChance returns what the file has of a link, with all that differs from run to run replaced.
+// withoutChance returns the part of a link that is in the file, with everything that varies between runs replaced.
 func withoutChance(w *world, link *v1alpha1.PlexLink) v1alpha1.PlexLink {
 	w.Helper()
 	about := metav1.ObjectMeta{Name: link.Name, Namespace: link.Namespace, Generation: link.Generation}

@@ -20,7 +20,7 @@ func importing(l *v1alpha1.PlexLink) {
 	l.Spec.Device.ImportSecretRef = &v1alpha1.SecretReference{Name: "backup"}
 }
 
-// backUp creates or replaces the Secret backup with the values of a link. A value that is empty is left out.
+// backUp creates or replaces the Secret backup with the values of a link. Empty values are omitted.
 func (w *world) backUp(identifier, token string) {
 	w.Helper()
 	secret := w.secret("backup")
@@ -69,12 +69,12 @@ func TestClusterThatIsRebuiltImportsItsLinkWithoutAPIN(t *testing.T) {
 	}
 	operator.stop()
 	identifier, token := string(device.Data[keyClientIdentifier]), string(device.Data[keyToken])
-	old.ignoreToken(token, "it goes on in another namespace")
+	old.ignoreToken(token, "it is still used in another namespace")
 
 	w := newWorld(t) // Another cluster, the same plex.tv.
 	w.sim, w.clock, w.network, w.alice, w.server = old.sim, old.clock, old.network, old.alice, old.server
 	w.sim.ResetRequests()
-	w.backUp(identifier+"\n", token+"\r\n") // As people and tools write files.
+	w.backUp(identifier+"\n", token+"\r\n") // With newlines, as people and tools write files.
 	w.startOperator()
 	w.create("plex", importing)
 	if link := w.reaches("plex", v1alpha1.ReasonLinked); link.Status.Account.Username != "alice" || link.Status.PIN != nil {
@@ -110,7 +110,7 @@ func TestImportedTokenThatPlexRefusesIsReportedAndAPINIsOffered(t *testing.T) {
 	}
 	w.enterPINAs("kometa", w.alice)
 	if link := w.reaches("kometa", v1alpha1.ReasonLinked); strings.Contains(message(link), "backup") {
-		t.Errorf("got the message %q, want the import forgotten", message(link))
+		t.Errorf("got the message %q, want no mention of the import", message(link))
 	}
 	checkSecretOpensServer(t, w.secret("kometa"))
 }
@@ -120,7 +120,7 @@ func TestImportedTokenOfAnotherAccountIsRefusedAndNotSignedOut(t *testing.T) {
 	w := newWorld(t)
 	bob := w.sim.AddAccount("bob")
 	token := w.sim.SignIn(bob, "device-of-bob")
-	w.ignoreToken(token, "it is bob's, for another device of his")
+	w.ignoreToken(token, "it belongs to another device of bob's")
 	w.backUp("device-of-bob", token)
 	w.startOperator()
 	w.create("kometa", importing, onlyFor(v1alpha1.AccountSpec{Username: "alice"}))
@@ -151,10 +151,10 @@ func TestImportWaitsForItsSecretAndUsesItWithinTenSeconds(t *testing.T) {
 	}{
 		"missing": {func(*world, string, string) {},
 			"Secret backup of spec.device.importSecretRef does not exist; create it with the keys client-identifier and token, or remove importSecretRef"},
-		"without a token":        {func(w *world, identifier, _ string) { w.backUp(identifier, "") }, incomplete},
-		"without an identifier":  {func(w *world, _, token string) { w.backUp("", token) }, incomplete},
-		"not fit for a header":   {func(w *world, identifier, token string) { w.backUp(identifier, token+"\nX-Plex-Token: x") }, incomplete},
-		"with a blank for token": {func(w *world, identifier, _ string) { w.backUp(identifier, " \n") }, incomplete},
+		"without a token":       {func(w *world, identifier, _ string) { w.backUp(identifier, "") }, incomplete},
+		"without an identifier": {func(w *world, _, token string) { w.backUp("", token) }, incomplete},
+		"not fit for a header":  {func(w *world, identifier, token string) { w.backUp(identifier, token+"\nX-Plex-Token: x") }, incomplete},
+		"with a blank token":    {func(w *world, identifier, _ string) { w.backUp(identifier, " \n") }, incomplete},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -174,7 +174,7 @@ func TestImportWaitsForItsSecretAndUsesItWithinTenSeconds(t *testing.T) {
 			w.backUp("a-device", token)
 			w.reaches("kometa", v1alpha1.ReasonLinked)
 			if took := time.Since(start); took > 12*time.Second { // ten, and a reserve for a busy machine
-				t.Errorf("the Secret was taken after %s, want at most 10s", took)
+				t.Errorf("the Secret was imported after %s, want at most 10s", took)
 			}
 			checkImported(w, "kometa", token)
 		})
@@ -235,7 +235,7 @@ func TestSecretIsImportedOnceAndAgainWhenItChanges(t *testing.T) {
 	token := w.sim.SignIn(w.alice, "a-device")
 	w.backUp("a-device", token)
 	w.sim.ResetRequests()
-	w.advance(15*time.Minute + time.Second) // An open PIN goes first: it may have been entered.
+	w.advance(15*time.Minute + time.Second) // An open PIN takes precedence: it may have been entered.
 	w.reaches("kometa", v1alpha1.ReasonLinked)
 	checkImported(w, "kometa", token)
 }
@@ -261,7 +261,7 @@ func TestChangedImportSecretIsUsedAfterEightExpiredPINs(t *testing.T) {
 		return nil
 	})
 	if took := time.Since(start); took > 12*time.Second {
-		t.Errorf("the Secret was taken after %s, want at most 10s", took)
+		t.Errorf("the Secret was imported after %s, want at most 10s", took)
 	}
 	w.reaches("kometa", v1alpha1.ReasonLinked)
 	checkImported(w, "kometa", token)

@@ -20,9 +20,9 @@ func TestTemplateWithoutValuesIsReportedBeforeThePIN(t *testing.T) {
 		template *v1alpha1.SecretTemplate
 		want     string
 	}{
-		"rendered by Helm":    {data(map[string]v1alpha1.TemplateText{"PLEX_SERVER": "", "PLEX_TOKEN": ""}), noValue},
-		"text only":           {data(map[string]v1alpha1.TemplateText{"config.yml": "url: http://plex:32400\n"}), noValue},
-		"actions of no value": {data(map[string]v1alpha1.TemplateText{"A": `{{ "text" | upper }}{{ if true }}x{{ end }}`}), noValue},
+		"rendered by Helm":                    {data(map[string]v1alpha1.TemplateText{"PLEX_SERVER": "", "PLEX_TOKEN": ""}), noValue},
+		"text only":                           {data(map[string]v1alpha1.TemplateText{"config.yml": "url: http://plex:32400\n"}), noValue},
+		"actions without a value of the link": {data(map[string]v1alpha1.TemplateText{"A": `{{ "text" | upper }}{{ if true }}x{{ end }}`}), noValue},
 		"2,001 actions": {
 			data(map[string]v1alpha1.TemplateText{"A": v1alpha1.TemplateText(strings.Repeat("{{.URL}}", 1000)), "B": v1alpha1.TemplateText(strings.Repeat("{{.URL}}", 1001))}),
 			"spec.secret.template: data has more than 2000 actions {{ … }} in all keys together: use fewer",
@@ -58,7 +58,7 @@ func TestTemplateWithoutValuesIsReportedBeforeThePIN(t *testing.T) {
 			w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Secret.Template = row.template })
 			w.reaches("kometa", v1alpha1.ReasonInvalidTemplate)
 			if got := w.secret("kometa"); got.ResourceVersion != before.ResourceVersion {
-				t.Error("the Secret in use was changed, want it as it was")
+				t.Error("the Secret in use changed, want it unchanged")
 			}
 		})
 	}

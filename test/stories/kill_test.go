@@ -20,9 +20,9 @@ import (
 )
 
 var (
-	kills     = flag.Int("kills", 8, "how often the kill test kills the manager")
-	killLinks = flag.Int("kill-links", 6, "over how many links the kill test does so")
-	killSeed  = flag.Uint64("kill-seed", 0, "what the kill test's chance starts from; 0: something new")
+	kills     = flag.Int("kills", 8, "number of times the kill test kills the manager")
+	killLinks = flag.Int("kill-links", 6, "number of links in the kill test")
+	killSeed  = flag.Uint64("kill-seed", 0, "random seed of the kill test; 0 picks one")
 )
 
 // killStory kills the manager's process while users, administrators and plex.tv carry on.
@@ -47,7 +47,7 @@ func TestManagerThatIsKilledAtRandomInstantsLosesNothing(t *testing.T) {
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
-	t.Logf("%d kills over %d links; the same again: -kill-seed=%d", *kills, *killLinks, seed)
+	t.Logf("%d kills with %d links; repeat with -kill-seed=%d", *kills, *killLinks, seed)
 	s := &killStory{
 		world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)),
 		entered: map[string]bool{}, relinked: map[types.UID]int{}, deleted: map[types.UID]bool{},
@@ -176,7 +176,7 @@ func (s *killStory) createMissing() {
 // enterPINs enters each open PIN with a probability.
 func (s *killStory) enterPINs(probability float64) {
 	links := s.links()
-	for _, name := range s.names { // in an order that the seed repeats
+	for _, name := range s.names { // in an order determined by the seed
 		link := links[name]
 		if link == nil || link.DeletionTimestamp != nil || link.Status.PIN == nil || s.entered[pinOf(link)] || s.random.Float64() > probability {
 			continue
@@ -191,7 +191,7 @@ func (s *killStory) enterPINs(probability float64) {
 // pinOf distinguishes the PINs of two links: plex.tv reuses a code once it was entered.
 func pinOf(link *v1alpha1.PlexLink) string { return string(link.UID) + "/" + link.Status.PIN.Code }
 
-// allReady reports whether every link is ready and offers no PIN.
+// allReady reports whether every link is ready and shows no PIN.
 func (s *killStory) allReady() bool {
 	links := s.links()
 	for _, name := range s.names {
@@ -223,7 +223,7 @@ func (s *killStory) check() {
 		id := strconv.FormatInt(pin.ID, 10)
 		before, hadPIN := stored[pin.ClientIdentifier]
 		if hadPIN && (before.ClaimedAt.IsZero() || before.ClaimedAt.After(pin.CreatedAt)) {
-			s.Errorf("a second PIN was minted for %s while it had a live one", pin.DeviceName)
+			s.Errorf("a second PIN was created for %s while it had a live one", pin.DeviceName)
 		}
 		if !seen.pins[id] {
 			orphans++
@@ -232,7 +232,7 @@ func (s *killStory) check() {
 		stored[pin.ClientIdentifier] = pin
 		link := seen.links[pin.ClientIdentifier]
 		if counts[link]++; counts[link] > 1+s.relinked[link] {
-			s.Errorf("%s got %d PINs and asked for %d", pin.DeviceName, counts[link], 1+s.relinked[link])
+			s.Errorf("%s got %d PINs, want at most %d", pin.DeviceName, counts[link], 1+s.relinked[link])
 		}
 		if pin.ClaimedAt.IsZero() {
 			continue
@@ -248,7 +248,7 @@ func (s *killStory) check() {
 			s.Errorf("a token of a deleted link still works")
 		}
 	}
-	s.Logf("%d PINs, of which %d were entered and %d orphaned unseen; %d links were deleted, %d linked again; %d versions of Secrets, %d MiB of log",
+	s.Logf("%d PINs, %d entered and %d orphaned before they were stored; %d links deleted, %d relinked; %d versions of Secrets, %d MiB of log",
 		len(s.sim.PINs()), claimed, orphans, len(s.deleted), len(s.relinked), seen.versions, len(s.logs.String())>>20)
 }
 

@@ -24,7 +24,7 @@ func TestKubectlExplainListsAndDescribesEveryField(t *testing.T) {
 			t.Errorf("kubectl explain --recursive does not list %s", path)
 		}
 		if name != "metadata" && len(field.Description) < 15 {
-			t.Errorf("%s has the description %q", path, field.Description)
+			t.Errorf("%s: got the description %q, want at least 15 characters", path, field.Description)
 		}
 	})
 	t.Logf("%d fields", fields)

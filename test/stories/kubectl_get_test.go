@@ -29,7 +29,7 @@ func columns(t *testing.T, table, name string) (cells map[string]string, names [
 		}
 		return cells, names
 	}
-	t.Fatalf("got no line of %s in\n%s", name, table)
+	t.Fatalf("got no line for %s in\n%s", name, table)
 	return nil, nil
 }
 
@@ -54,19 +54,19 @@ func TestKubectlGetShowsWhatAPersonNeeds(t *testing.T) {
 			},
 		} {
 			if _, got := columns(t, w.kubectl("get", kind), name); !slices.Equal(got, short) {
-				t.Errorf("kubectl get %s has the columns %q, want %q", kind, got, short)
+				t.Errorf("kubectl get %s: got the columns %q, want %q", kind, got, short)
 			}
 			cells, got := columns(t, w.kubectl("get", kind, "-o", "wide"), name)
 			if !slices.Equal(got, wide) {
-				t.Errorf("kubectl get %s -o wide has the columns %q, want %q", kind, got, wide)
+				t.Errorf("kubectl get %s -o wide: got the columns %q, want %q", kind, got, wide)
 			}
 			for column, value := range want {
 				if cells[column] != value {
-					t.Errorf("kubectl get %s shows %s %q of %s, want %q", kind, column, cells[column], name, value)
+					t.Errorf("kubectl get %s: got %s %q for %s, want %q", kind, column, cells[column], name, value)
 				}
 			}
 			if cells["AGE"] == "" {
-				t.Errorf("kubectl get %s shows no age of %s", kind, name)
+				t.Errorf("kubectl get %s: got no age for %s", kind, name)
 			}
 		}
 	}

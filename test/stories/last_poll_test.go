@@ -20,19 +20,19 @@ func isPoll(req *http.Request) bool {
 func TestTokenOfAPINEnteredBeforeTheDeletionIsSignedOut(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
-		down   bool // the operator, from before the PIN is entered until after the deletion
-		faults int  // polls that plex.tv does not answer after the deletion
+		down   bool // whether the operator is down from before the PIN is entered until after the deletion
+		faults int  // polls that fail after the deletion
 	}{
-		"operator up":                        {},
-		"operator down":                      {down: true},
-		"operator up, plex.tv stumbles":      {faults: 2},
-		"operator down, plex.tv stumbles":    {down: true, faults: 2},
-		"operator up, plex.tv stumbles once": {faults: 1},
+		"operator up":                   {},
+		"operator down":                 {down: true},
+		"operator up, two polls fail":   {faults: 2},
+		"operator down, two polls fail": {down: true, faults: 2},
+		"operator up, one poll fails":   {faults: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			var blind atomic.Bool // No poll between the PIN and the deletion.
+			var blind atomic.Bool // Fails polls between the entry of the PIN and the deletion.
 			o := w.startOperator(func(o *operator) {
 				o.fail = func(req *http.Request) error {
 					if blind.Load() && isPoll(req) {
@@ -60,20 +60,20 @@ func TestTokenOfAPINEnteredBeforeTheDeletionIsSignedOut(t *testing.T) {
 			blind.Store(false)
 			w.isGone("kometa")
 			if opensPlexTV(w, w.sim.PINs()[0].Token) {
-				t.Error("the token of the PIN is valid, want it signed out")
+				t.Error("the token of the PIN is still valid, want it signed out")
 			}
 			if n := w.sim.Count(plextest.SignOut); n != 1 {
 				t.Errorf("got %d sign-outs, want one", n)
 			}
 			if w.secret("kometa-plexlink-device") != nil {
-				t.Error("the device Secret is left")
+				t.Error("the device Secret is left, want it deleted")
 			}
 			w.hasEvent("SignedOut", "")
 		})
 	}
 }
 
-// Fault A14, with the policy Retain: the token is kept for the next PlexLink of that name.
+// Fault A14, with the policy Retain: the token is kept for the next PlexLink with that name.
 func TestTokenOfAPINEnteredBeforeTheDeletionIsRetained(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -14,8 +14,8 @@ import (
 )
 
 // A run of a minute cannot show how few requests are refused, because the operator learns the limit from the first refusals.
-var limitedLinks = flag.Int("limited-links", 4, "how many PlexLinks are linked while plex.tv allows 2 requests a second; "+
-	"from 10 on the share of refused requests counts")
+var limitedLinks = flag.Int("limited-links", 4, "number of PlexLinks linked while plex.tv allows 2 requests a second; "+
+	"with 10 or more, the share of refused requests is checked")
 
 func TestLinksAreLinkedWhilePlexAllowsTwoRequestsASecond(t *testing.T) {
 	t.Parallel()
@@ -48,7 +48,7 @@ func TestLinksAreLinkedWhilePlexAllowsTwoRequestsASecond(t *testing.T) {
 			t.Logf("%d links in %s: %d requests, %d (%.1f %%) refused", *limitedLinks, time.Since(began).Round(time.Second),
 				len(requests), refused, 100*share)
 			if refused == 0 {
-				t.Error("got no refused request, so nothing was limited")
+				t.Error("got no refused requests, want the limit to be reached")
 			}
 			if *limitedLinks >= 10 && share >= c.mostRefused {
 				t.Errorf("got %.1f %% of the requests refused, want less than %.0f %%", 100*share, 100*c.mostRefused)

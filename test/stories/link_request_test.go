@@ -13,7 +13,7 @@ func TestSecondRequestForAPINKeepsTheOpenOne(t *testing.T) {
 	w.linked("kometa")
 	for range 2 {
 		w.request("kometa", v1alpha1.LinkRequestedAtAnnotation)
-		w.eventually("the request was acted on", func() error {
+		w.eventually("the request to be handled", func() error {
 			link := w.link("kometa")
 			if link.Status.PIN == nil || link.Status.LastHandledLinkRequest != link.Annotations[v1alpha1.LinkRequestedAtAnnotation] {
 				return errNotYet
@@ -24,7 +24,7 @@ func TestSecondRequestForAPINKeepsTheOpenOne(t *testing.T) {
 	if err := w.sim.Link(w.link("kometa").Status.PIN.Code, w.alice); err != nil {
 		t.Fatal(err)
 	}
-	w.eventually("the end of the PIN", func() error {
+	w.eventually("the PIN to leave the status", func() error {
 		if w.link("kometa").Status.PIN != nil {
 			return errNotYet
 		}
@@ -32,6 +32,6 @@ func TestSecondRequestForAPINKeepsTheOpenOne(t *testing.T) {
 	})
 	w.reaches("kometa", v1alpha1.ReasonLinked)
 	if n := len(w.sim.PINs()); n != 2 {
-		t.Errorf("got %d PINs, want the first one and one for both requests", n)
+		t.Errorf("got %d PINs, want the first and one for both requests", n)
 	}
 }

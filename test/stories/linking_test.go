@@ -22,7 +22,7 @@ func TestEnteringThePINCreatesTheSecret(t *testing.T) {
 	w.create("kometa")
 	link := w.awaitsPIN("kometa")
 	if want := "Enter " + link.Status.PIN.Code + " at " + w.sim.URL + "/link before "; !strings.HasPrefix(message(link), want) {
-		t.Errorf("the message is %q, want it to begin with %q", message(link), want)
+		t.Errorf("got the message %q, want it to begin with %q", message(link), want)
 	}
 	if w.secret("kometa") != nil {
 		t.Error("got a Secret before the PIN was entered, want none")
@@ -33,24 +33,24 @@ func TestEnteringThePINCreatesTheSecret(t *testing.T) {
 	link = w.reaches("kometa", v1alpha1.ReasonLinked)
 	secret := w.secret("kometa")
 	if got := string(secret.Data["PLEX_URL"]); got != w.server.URL {
-		t.Errorf("PLEX_URL is %q, want %q", got, w.server.URL)
+		t.Errorf("got PLEX_URL %q, want %q", got, w.server.URL)
 	}
 	checkSecretOpensServer(t, secret)
 	if len(secret.Data) != 2 || secret.Labels[v1alpha1.UIDLabel] != string(link.UID) || secret.OwnerReferences[0].UID != link.UID {
-		t.Errorf("the Secret has keys %d, labels %v, owners %v", len(secret.Data), secret.Labels, secret.OwnerReferences)
+		t.Errorf("got a Secret with %d keys, labels %v, owners %v; want 2 keys and the link's UID", len(secret.Data), secret.Labels, secret.OwnerReferences)
 	}
 	if link.Status.PIN != nil || link.Status.Account.Username != "alice" || link.Status.Server.URL != w.server.URL || link.Status.SecretName != "kometa" {
-		t.Errorf("the status is %+v", link.Status)
+		t.Errorf("got the status %+v, want alice, her server and the Secret, and no PIN", link.Status)
 	}
 	for _, reason := range []string{"PINEntered", "ServerChosen", "SecretCreated", "Linked"} {
 		w.hasEvent(reason, "")
 	}
 	if table := w.kubectl("get", "plexlink", "kometa"); !strings.Contains(table, "Linked") || !strings.Contains(table, "My Plex Server") {
-		t.Errorf("kubectl get shows\n%s", table)
+		t.Errorf("got Linked or the server missing from kubectl get:\n%s", table)
 	}
 }
 
-// checkSecretOpensServer calls the media server with exactly what the Secret contains.
+// checkSecretOpensServer calls the media server with the URL and token in the Secret.
 func checkSecretOpensServer(t testing.TB, secret *corev1.Secret) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, string(secret.Data["PLEX_URL"])+"/library/sections", nil)
@@ -64,7 +64,7 @@ func checkSecretOpensServer(t testing.TB, secret *corev1.Secret) {
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		t.Errorf("the media server answers %s to what the Secret contains", resp.Status)
+		t.Errorf("got %s from the media server for the Secret's URL and token, want 200", resp.Status)
 	}
 }
 
@@ -72,15 +72,15 @@ func TestPINIsInKubectlGetWithinASecondOfApply(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startOperator()
-	w.linked("first") // so that the operator is up
+	w.linked("first") // Waits until the operator is up.
 	start := time.Now()
 	w.create("kometa")
 	link := w.awaitsPIN("kometa")
 	if took := time.Since(start); took > time.Second {
-		t.Errorf("the PIN was there after %s, want at most a second", took)
+		t.Errorf("the PIN was shown after %s, want at most a second", took)
 	}
 	if table := w.kubectl("get", "plexlink", "kometa"); !strings.Contains(table, link.Status.PIN.Code) {
-		t.Errorf("kubectl get shows\n%s", table)
+		t.Errorf("got the PIN missing from kubectl get:\n%s", table)
 	}
 }
 
@@ -94,7 +94,7 @@ func TestAtMostEightWritesFromApplyToSettledThenNone(t *testing.T) {
 	polls := w.sim.Count(plextest.CheckPIN)
 	w.eventually("ten idle polls", func() error {
 		if got := w.sim.Count(plextest.CheckPIN); got < polls+10 {
-			return fmt.Errorf("%d polls", got-polls)
+			return fmt.Errorf("got %d polls", got-polls)
 		}
 		return nil
 	})
@@ -109,10 +109,10 @@ func TestAtMostEightWritesFromApplyToSettledThenNone(t *testing.T) {
 		t.Errorf("got %d writes from apply to settled, want at most 8: %q", len(writes), writes)
 	}
 	w.poke()
-	w.linked("tautulli") // The operator had time to write more.
+	w.linked("tautulli") // Gives the operator time to write more.
 	for _, write := range o.written()[len(writes):] {
 		if strings.Contains(write, "kometa") {
-			t.Errorf("got %s of a settled link, want no more writes", write)
+			t.Errorf("got %s for a settled link, want no more writes", write)
 		}
 	}
 }
@@ -213,15 +213,15 @@ func TestOnlyTheProvenAddressIsWritten(t *testing.T) {
 	w.enterPIN("kometa")
 	start := time.Now()
 	w.reaches("kometa", v1alpha1.ReasonLinked)
-	if took := time.Since(start); took > 6*time.Second { // one poll and one time-out, on a busy machine
-		t.Errorf("it took %s", took)
+	if took := time.Since(start); took > 6*time.Second { // one poll and one timeout, on a busy machine
+		t.Errorf("linked after %s, want at most 6s", took)
 	}
 	if got := string(w.secret("kometa").Data["PLEX_URL"]); got != "http://192.168.1.100:32400" {
-		t.Errorf("PLEX_URL is %q", got)
+		t.Errorf("got PLEX_URL %q, want http://192.168.1.100:32400", got)
 	}
 	for _, r := range w.sim.Requests() {
 		if r.Server == "Stranger" && (r.Token != "" || r.ClientIdentifier != "") {
-			t.Errorf("the stranger was told a secret at %s", r.Endpoint)
+			t.Errorf("a secret was sent to the stranger at %s", r.Endpoint)
 		}
 	}
 }
@@ -240,14 +240,14 @@ func TestForeignSecretIsNeverTouched(t *testing.T) {
 			w.create("kometa")
 			link := w.reaches("kometa", v1alpha1.ReasonSecretConflict)
 			if !strings.Contains(message(link), "delete") {
-				t.Errorf("the message does not say what to do: %s", message(link))
+				t.Errorf("got the message %q, want it to say what to do", message(link))
 			}
 			w.hasEvent(v1alpha1.ReasonSecretConflict, name)
 			if len(w.sim.PINs()) != 0 {
-				t.Error("got a PIN that cannot be used, want none")
+				t.Error("got a PIN despite the conflict, want none")
 			}
 			if got := w.secret(name); got.ResourceVersion != foreign.ResourceVersion {
-				t.Errorf("the Secret was changed: %v", got.ManagedFields)
+				t.Errorf("the foreign Secret changed: %v", got.ManagedFields)
 			}
 			if err := admin.Delete(t.Context(), foreign); err != nil {
 				t.Fatal(err)
@@ -273,7 +273,7 @@ func TestSecretThatAppearsWhileThePINIsOpenIsNotOverwritten(t *testing.T) {
 	w.enterPIN("kometa")
 	w.reaches("kometa", v1alpha1.ReasonSecretConflict)
 	if got := string(w.secret("kometa").Data["PLEX_TOKEN"]); got != "precious" {
-		t.Errorf("it was overwritten")
+		t.Errorf("the foreign Secret was overwritten")
 	}
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Secret.Name = "kometa-plex" })
 	w.reaches("kometa", v1alpha1.ReasonLinked)
@@ -283,13 +283,13 @@ func TestSecretThatAppearsWhileThePINIsOpenIsNotOverwritten(t *testing.T) {
 func TestFaultsWhileAPINIsOpenLoseNothing(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]plextest.Fault{
-		"500":                   {Status: 500, Times: 3},
-		"garbage":               {Body: "<html>", Times: 3},
-		"dropped":               {Drop: true, Times: 3},
-		"429":                   {Status: 429, Times: 2},
-		"429 with Retry-After":  {Status: 429, Header: http.Header{"Retry-After": {"2"}}},
-		"blocked address":       {Status: 401, Code: 1031, Times: 2},
-		"the answer is cut off": {DropAnswer: true, Times: 2},
+		"500":                  {Status: 500, Times: 3},
+		"garbage":              {Body: "<html>", Times: 3},
+		"dropped":              {Drop: true, Times: 3},
+		"429":                  {Status: 429, Times: 2},
+		"429 with Retry-After": {Status: 429, Header: http.Header{"Retry-After": {"2"}}},
+		"blocked address":      {Status: 401, Code: 1031, Times: 2},
+		"the response is lost": {DropAnswer: true, Times: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

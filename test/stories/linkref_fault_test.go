@@ -31,7 +31,7 @@ func TestRefusedClaimShowsThePINAndIsNotRepeated(t *testing.T) {
 			first.kill()
 			w.startOperator()
 			polls := w.sim.Count(plextest.CheckPIN)
-			w.eventually("polls of the other operator", func() error {
+			w.eventually("polls by the second operator", func() error {
 				if w.sim.Count(plextest.CheckPIN) < polls+3 {
 					return errNotYet
 				}
@@ -44,7 +44,7 @@ func TestRefusedClaimShowsThePINAndIsNotRepeated(t *testing.T) {
 			w.enterPINAs("tautulli", bob)
 			w.showsAnotherPIN("tautulli", code)
 			if got := message(w.link("tautulli")); !strings.Contains(got, "bob entered the PIN, but spec.account asks for the account of PlexLink kometa") {
-				t.Errorf("got the message %q, want that bob is the wrong person", got)
+				t.Errorf("got the message %q, want bob named as the wrong account", got)
 			}
 			w.enterPINAs("tautulli", w.alice)
 			w.areLinked("kometa", "tautulli")
@@ -85,13 +85,13 @@ func TestClaimThatFailsIsRepeatedWithoutAPerson(t *testing.T) {
 	}
 }
 
-// checkNeverShowsPIN checks that no version of a link had a PIN for a person.
+// checkNeverShowsPIN checks that no version of a link had a PIN in its status.
 func checkNeverShowsPIN(w *world, links *recording[*v1alpha1.PlexLink], name string) {
 	w.Helper()
 	_, versions := links.of(name)
 	for _, link := range versions {
 		if link.Status.PIN != nil {
-			w.Errorf("%s showed a PIN: %s", name, message(link))
+			w.Errorf("%s showed a PIN, want none: %s", name, message(link))
 		}
 	}
 }
@@ -117,7 +117,7 @@ func TestClaimThatPlexNeverAnswersEndsWithAPINForAPerson(t *testing.T) {
 		return nil
 	})
 	if got := message(w.link("tautulli")); !strings.Contains(got, "PlexLink kometa (no proper answer)") {
-		t.Errorf("got the message %q, want why the PIN is shown", got)
+		t.Errorf("got the message %q, want the reason for showing the PIN", got)
 	}
 	w.enterPINAs("tautulli", w.alice)
 	w.areLinked("kometa", "tautulli")
@@ -148,7 +148,7 @@ func TestFollowersMoveWithTheAccountOfTheirLeader(t *testing.T) {
 	w.create("tautulli", refersTo("kometa"))
 	w.areLinked("kometa", "tautulli")
 	before := w.accountToken("tautulli")
-	w.request("tautulli", v1alpha1.LinkRequestedAtAnnotation) // One link alone gets a new token.
+	w.request("tautulli", v1alpha1.LinkRequestedAtAnnotation) // Only this link gets a new token.
 	w.eventually("another token", func() error {
 		if w.accountToken("tautulli") == before {
 			return errNotYet
@@ -158,7 +158,7 @@ func TestFollowersMoveWithTheAccountOfTheirLeader(t *testing.T) {
 	w.areLinked("kometa", "tautulli")
 	w.request("kometa", v1alpha1.LinkRequestedAtAnnotation)
 	w.enterPINAs("kometa", bob)
-	w.eventually("the account of bob", func() error {
+	w.eventually("bob's account", func() error {
 		if account := w.link("tautulli").Status.Account; account == nil || account.Username != "bob" {
 			return fmt.Errorf("got %+v", account)
 		}
@@ -175,8 +175,8 @@ func (w *world) linkFollower(killedBefore int64) (o *operator, requests *atomic.
 	requests = &atomic.Int64{}
 	o = w.startOperator(func(o *operator) {
 		o.diesBefore = func(r *http.Request) bool {
-			mints := r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/api/v2/pins")
-			if !armed.Load() || requests.Load() == 0 && !mints {
+			createsPIN := r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/api/v2/pins")
+			if !armed.Load() || requests.Load() == 0 && !createsPIN {
 				return false
 			}
 			writes := r.Method != http.MethodGet && strings.Contains(r.URL.Path, "/"+w.namespace+"/") && !strings.HasSuffix(r.URL.Path, "/events")
@@ -198,7 +198,7 @@ func TestKillAtEachInstantOfAFollowersLinkingLosesNothing(t *testing.T) {
 	w.settled("tautulli")
 	instants := requests.Load()
 	if instants < 9 || instants > 20 {
-		t.Fatalf("got %d requests, want those that link a follower", instants)
+		t.Fatalf("got %d requests to link a follower, want 9 to 20", instants)
 	}
 	t.Logf("%d instants", instants)
 	for instant := int64(1); instant <= instants; instant++ {

@@ -24,7 +24,7 @@ func allowsLinkRefs(l *v1alpha1.PlexLink) { l.Spec.Account.AllowLinkRefs = true 
 // areLinked waits until links are Linked, each with its own token that plex.tv accepts.
 func (w *world) areLinked(names ...string) {
 	w.Helper()
-	w.eventuallyWithin(90*time.Second, fmt.Sprintf("the linking of %q", names), func() error {
+	w.eventuallyWithin(90*time.Second, fmt.Sprintf("%q to be linked", names), func() error {
 		valid, links, seen := w.sim.ValidTokens(), w.links(), map[string]bool{}
 		for _, name := range names {
 			if !meta.IsStatusConditionTrue(links[name].Status.Conditions, v1alpha1.ConditionReady) {
@@ -40,10 +40,10 @@ func (w *world) areLinked(names ...string) {
 	})
 }
 
-// awaitAccount waits until links wait for the one that they refer to.
+// awaitAccount waits until the named links are waiting for the leader to be linked.
 func (w *world) awaitAccount(leader string, names ...string) {
 	w.Helper()
-	w.eventually("that followers wait", func() error {
+	w.eventually("the followers to wait", func() error {
 		links := w.links()
 		for _, name := range names {
 			ready := meta.FindStatusCondition(links[name].Status.Conditions, v1alpha1.ConditionReady)
@@ -56,7 +56,7 @@ func (w *world) awaitAccount(leader string, names ...string) {
 	})
 }
 
-// checkFollowersRequests checks how often plex.tv was asked for each link, and how often in ten seconds.
+// checkFollowersRequests checks the number of requests to plex.tv for each follower, and in any ten seconds.
 func checkFollowersRequests(w *world, names []string) {
 	w.Helper()
 	const limit, qps, burst = 6, 5, 10
@@ -75,11 +75,11 @@ func checkFollowersRequests(w *world, names []string) {
 	}
 	most := 0
 	for _, name := range names {
-		most = max(most, counts[name+" ("+w.namespace+")"]+claims/len(names)) // Claims carry the name of the leader's device.
+		most = max(most, counts[name+" ("+w.namespace+")"]+claims/len(names)) // Claims have the name of the leader's device.
 	}
-	w.Logf("%d requests, %d of them claims, at most %d for a follower", len(times), claims, most)
+	w.Logf("%d requests, %d of them claims, at most %d per follower", len(times), claims, most)
 	if claims != len(names) || most > limit {
-		w.Errorf("got %d claims and %d requests for a follower, want %d and at most %d", claims, most, len(names), limit)
+		w.Errorf("got %d claims and up to %d requests per follower, want %d and at most %d", claims, most, len(names), limit)
 	}
 	for i, from := range times {
 		if n, _ := slices.BinarySearchFunc(times[i:], from.Add(10*time.Second), time.Time.Compare); n > qps*10+burst {
@@ -146,7 +146,7 @@ func TestFollowerAsksNothingOfPlexBeforeItsLeaderIsLinked(t *testing.T) {
 	w.awaitsPIN("kometa")
 	for _, r := range w.sim.Requests() {
 		if !strings.HasPrefix(r.DeviceName, "kometa ") {
-			t.Errorf("got the request %s for %s, want none", r.Endpoint, r.DeviceName)
+			t.Errorf("got a request to %s for %s, want none", r.Endpoint, r.DeviceName)
 		}
 	}
 	w.enterPIN("kometa")
@@ -171,7 +171,7 @@ func TestFollowersStayWhenTheirLeaderIsDeleted(t *testing.T) {
 	w.isGone("kometa")
 	w.refresh("tautulli")
 	if w.accountToken("tautulli") != before || w.reaches("tautulli", v1alpha1.ReasonLinked).Status.PIN != nil {
-		t.Error("the follower changed, want it as it was")
+		t.Error("the follower changed, want it unchanged")
 	}
 	w.sim.RevokeTokens(w.alice)
 	w.advance(70 * time.Minute)

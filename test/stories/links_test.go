@@ -14,7 +14,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// create makes a PlexLink; the changes are made before.
+// create creates a PlexLink with the changes applied.
 func (w *world) create(name string, change ...func(*v1alpha1.PlexLink)) *v1alpha1.PlexLink {
 	w.Helper()
 	link := &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace}}
@@ -48,7 +48,7 @@ func (w *world) change(name string, change func(*v1alpha1.PlexLink)) {
 	}
 }
 
-// delete deletes a PlexLink without waiting for its end.
+// delete deletes a PlexLink without waiting until it is gone.
 func (w *world) delete(name string) {
 	w.Helper()
 	if err := admin.Delete(w.Context(), w.link(name)); err != nil {
@@ -56,10 +56,10 @@ func (w *world) delete(name string) {
 	}
 }
 
-// isGone waits for the end of a PlexLink.
+// isGone waits until a PlexLink is gone.
 func (w *world) isGone(name string) {
 	w.Helper()
-	w.eventually("the end of "+name, func() error {
+	w.eventually("the deletion of "+name, func() error {
 		var link v1alpha1.PlexLink
 		if err := admin.Get(w.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, &link); client.IgnoreNotFound(err) == nil && err != nil {
 			return nil
@@ -76,7 +76,7 @@ func (w *world) reaches(name, reason string) *v1alpha1.PlexLink {
 		link = w.link(name)
 		ready := meta.FindStatusCondition(link.Status.Conditions, v1alpha1.ConditionReady)
 		if ready == nil {
-			return errors.New("it has no condition yet")
+			return errors.New("it has no Ready condition yet")
 		}
 		if ready.Reason != reason || link.Status.ObservedGeneration != link.Generation {
 			return fmt.Errorf("it is %s: %s", ready.Reason, ready.Message)
@@ -113,7 +113,7 @@ func (w *world) request(name, annotation string) {
 	})
 }
 
-// awaitsPIN waits until a link asks for its PIN to be entered, and returns it.
+// awaitsPIN waits until a link is AwaitingLink with a PIN, and returns it.
 func (w *world) awaitsPIN(name string) *v1alpha1.PlexLink {
 	w.Helper()
 	var link *v1alpha1.PlexLink
@@ -158,7 +158,7 @@ func (w *world) letPINsExpire(name string) {
 	}
 }
 
-// enterPIN enters the open PIN of a link, as alice.
+// enterPIN enters the open PIN of a link as alice.
 func (w *world) enterPIN(name string) {
 	w.Helper()
 	if err := w.sim.Link(w.awaitsPIN(name).Status.PIN.Code, w.alice); err != nil {
@@ -166,7 +166,7 @@ func (w *world) enterPIN(name string) {
 	}
 }
 
-// linked makes a PlexLink and links it.
+// linked creates a PlexLink and links it.
 func (w *world) linked(name string, change ...func(*v1alpha1.PlexLink)) *v1alpha1.PlexLink {
 	w.Helper()
 	w.create(name, change...)
@@ -174,13 +174,13 @@ func (w *world) linked(name string, change ...func(*v1alpha1.PlexLink)) *v1alpha
 	return w.reaches(name, v1alpha1.ReasonLinked)
 }
 
-// settled waits until the operator has nothing more to do for a link: the record of the server is stored.
+// settled waits until the record of the server is stored, the operator's last step for a link.
 func (w *world) settled(name string) {
 	w.Helper()
 	w.eventually("the record of the server", func() error {
 		secret := w.secret(name + v1alpha1.DeviceSecretSuffix)
 		if secret == nil {
-			return errors.New("there is no device Secret")
+			return errors.New("the device Secret does not exist")
 		}
 		var state struct {
 			Server   struct{ URL string }
@@ -203,13 +203,13 @@ func (w *world) refresh(name string) {
 	w.advance(70 * time.Minute)
 	w.eventually("a refresh", func() error {
 		if now := w.link(name).Status.LastRefreshTime; !now.After(before.Time) {
-			return fmt.Errorf("the last was at %s", now)
+			return fmt.Errorf("got the last one at %s", now)
 		}
 		return nil
 	})
 }
 
-// accountToken returns the token in the device Secret of a link. No app gets it unless its template asks for it.
+// accountToken returns the account token in the device Secret of a link. Apps get it only if the template uses it.
 func (w *world) accountToken(name string) string {
 	w.Helper()
 	return string(w.secret(name + v1alpha1.DeviceSecretSuffix).Data[keyToken])

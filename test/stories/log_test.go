@@ -10,7 +10,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// The checks at the end of every story search the log for secrets.
+// That the log has no secrets is checked at the end of every story.
 func TestLogShowsTheHistoryOfALink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -44,25 +44,25 @@ func TestLogShowsTheHistoryOfALink(t *testing.T) {
 	want := []string{
 		"PINIssued", "PINEntered", "SecretCreated", "ServerChosen", "Linked", // linked
 		"SecretUpdated", "ServerChosen", // refreshed
-		"PINIssued", "PINEntered", "SecretUpdated", // linked again
+		"PINIssued", "PINEntered", "SecretUpdated", // relinked
 		"SignedOut", // deleted
 	}
 	w.eventually("the log of the deletion", func() error {
-		if got := w.toldEvents("kometa"); len(got) < len(want) {
+		if got := w.loggedEvents("kometa"); len(got) < len(want) {
 			return errNotYet
 		}
 		return nil
 	})
-	if got := w.toldEvents("kometa"); !slices.Equal(got, want) {
+	if got := w.loggedEvents("kometa"); !slices.Equal(got, want) {
 		t.Errorf("got the events %q in the log, want %q", got, want)
 	}
 }
 
 var eventReason = regexp.MustCompile(`"reason": "([^"]*)"`)
 
-// toldEvents returns the reasons of a link's events in the log at the default level. Any other line about the link at that
+// loggedEvents returns the reasons of a link's events in the log at the default level. Any other line about the link at that
 // level is returned as a whole.
-func (w *world) toldEvents(name string) []string {
+func (w *world) loggedEvents(name string) []string {
 	var reasons []string
 	for line := range strings.Lines(w.logs.String()) {
 		if !strings.Contains(line, "\tINFO\t") || !strings.Contains(line, `"name":"`+name+`"`) {

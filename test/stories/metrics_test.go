@@ -31,7 +31,7 @@ func exposition(t testing.TB, metrics prometheus.Gatherer) string {
 	return text.String()
 }
 
-// shows waits until the operator's metrics have the lines.
+// shows waits until the operator's metrics contain the lines.
 func (o *operator) shows(lines ...string) {
 	o.w.Helper()
 	o.w.eventually("metrics "+strings.Join(lines, ", "), func() error {
@@ -75,7 +75,7 @@ func TestMetricsFollowTheLifeOfALink(t *testing.T) {
 		"plexlink_claim_to_secret_seconds_count 1", "plexlink_secret_repairs_total 0", "plexlink_refresh_overdue_seconds 0",
 		`plexlink_plex_requests_total{endpoint="resources",result="ok"} 1`)
 	if text := exposition(t, o.metrics); strings.Contains(text, "plexlink_link_not_ready{") {
-		t.Errorf("a link that is ready has a series of its own:\n%s", text)
+		t.Errorf("got a plexlink_link_not_ready series for a ready link, want none:\n%s", text)
 	}
 
 	if err := admin.Delete(t.Context(), w.secret("kometa")); err != nil {
@@ -96,7 +96,7 @@ func TestMetricsFollowTheLifeOfALink(t *testing.T) {
 	o.shows("plexlink_pins_issued_total 2", `plexlink_links{status="Linked"} 0`, notReady("kometa", "TokenRevoked"),
 		`plexlink_plex_requests_total{endpoint="resources",result="token_invalid"} 1`)
 
-	w.advance(16 * time.Minute) // The PIN expires; the next one is issued at once.
+	w.advance(16 * time.Minute) // The PIN expires and is replaced immediately.
 	o.shows("plexlink_pins_expired_total 1", "plexlink_pins_issued_total 3")
 
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Suspend = true })
@@ -118,7 +118,7 @@ func TestMetricsShowProblemsOfPlexTV(t *testing.T) {
 	w.eventually("the overdue refresh", func() error {
 		seconds, err := o.gauge("plexlink_refresh_overdue_seconds")
 		if err == nil && (seconds < 50*60 || seconds > 70*60) {
-			err = fmt.Errorf("the refresh is overdue by %v seconds, want an hour", seconds)
+			err = fmt.Errorf("got a refresh overdue by %v seconds, want about an hour", seconds)
 		}
 		return err
 	})

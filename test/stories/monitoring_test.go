@@ -36,7 +36,7 @@ func TestDashboardAndAlertsShowARealManager(t *testing.T) {
 	t.Parallel()
 	prometheus, err := exec.LookPath("prometheus")
 	if err != nil {
-		t.Skip("SKIPPED, there is no prometheus: install it (Debian: apt install prometheus)")
+		t.Skip("SKIPPED: prometheus not found; install it (Debian: apt install prometheus)")
 	}
 	w := newWorld(t)
 	m := w.startManagerWithMetrics()
@@ -57,20 +57,20 @@ func TestDashboardAndAlertsShowARealManager(t *testing.T) {
 	w.sim.Fault(plextest.Fault{Endpoint: plextest.CreatePIN, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"2"}}})
 	w.create("homepage")
 	code := w.awaitsPIN("homepage").Status.PIN
-	w.clock.advance(16 * time.Minute) // plex.tv's clock: the PIN is gone there.
+	w.clock.advance(16 * time.Minute) // By plex.tv's clock the PIN expires.
 	w.eventually("the next PIN", func() error {
 		if now := w.link("homepage").Status.PIN; now == nil || *now == *code {
 			return errNotYet
 		}
 		return nil
 	})
-	w.waive(checkTokens, "alice revokes all tokens, and the manager ends before it has noticed")
+	w.waive(checkTokens, "alice revokes all tokens, and the manager exits before it notices")
 	w.sim.RevokeTokens(w.alice)
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Server.Name = "My Plex Server" })
 	w.reaches("kometa", v1alpha1.ReasonTokenRevoked)
 
 	for _, panel := range readDashboard(t).Panels {
-		// Nothing failed and no refresh was late, but both are shown.
+		// Nothing failed and no refresh was late, but these panels have data.
 		mayBeZero := panel.Title == "Oldest refresh that is due"
 		for _, target := range panel.Targets {
 			query := strings.NewReplacer("$__rate_interval", "2m", "$__range", "2m").Replace(target.Expr)
@@ -84,12 +84,12 @@ func TestDashboardAndAlertsShowARealManager(t *testing.T) {
 		return p.hasData(fmt.Sprintf(`ALERTS{alertname="PlexLinkTokenRevoked", namespace=%q, name="kometa"}`, w.namespace), true)
 	})
 	if problems := p.get("/api/v1/rules"); strings.Contains(problems, `"health":"err"`) || strings.Count(problems, `"health":"ok"`) != 7 {
-		t.Errorf("an alert cannot be evaluated: %s", problems)
+		t.Errorf("got an alert that cannot be evaluated: %s", problems)
 	}
 	_, text := m.get(w, m.token(w, "person", true))
 	for _, secret := range w.sim.Secrets() {
 		if strings.Contains(text, secret) {
-			t.Error("a secret is in the metrics")
+			t.Error("got a secret in the metrics, want none")
 		}
 	}
 }
@@ -120,7 +120,7 @@ func TestMetricsNeedAPermissionOfTheCluster(t *testing.T) {
 // managerWithMetrics is a released manager that serves metrics.
 type managerWithMetrics struct{ address string }
 
-// startManagerWithMetrics starts the manager with the rights of config/rbac that metrics need.
+// startManagerWithMetrics starts the manager with the permissions in config/rbac that serving metrics needs.
 func (w *world) startManagerWithMetrics() *managerWithMetrics {
 	w.Helper()
 	w.bind("../../config/rbac/metrics_auth_role.yaml", "controller-manager", "plexlink-system")
@@ -181,7 +181,7 @@ func (m *managerWithMetrics) get(w *world, token string) (status int, text strin
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // its own certificate
 	defer transport.CloseIdleConnections()
 	var resp *http.Response
-	w.eventually("an answer for metrics", func() error { resp, err = transport.RoundTrip(req); return err })
+	w.eventually("a response with metrics", func() error { resp, err = transport.RoundTrip(req); return err })
 	defer resp.Body.Close() //nolint:errcheck // nothing was written
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
@@ -190,7 +190,7 @@ func (m *managerWithMetrics) get(w *world, token string) (status int, text strin
 	return resp.StatusCode, string(body)
 }
 
-// freeAddress returns an address at which nothing listens.
+// freeAddress returns an unused address on loopback.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -207,7 +207,7 @@ type prometheusServer struct {
 	address string
 }
 
-// startPrometheus starts one that scrapes the manager every second and evaluates the alerts.
+// startPrometheus starts a Prometheus that scrapes the manager and evaluates the alerts every second.
 func (w *world) startPrometheus(binary, manager, token string) *prometheusServer {
 	w.Helper()
 	dir := w.TempDir()
@@ -292,7 +292,7 @@ func (p *prometheusServer) hasData(query string, positive bool) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s gives %s", query, text)
+	return fmt.Errorf("%s: got %s", query, text)
 }
 
 // dashboard holds the parts of a Grafana dashboard that matter here.
@@ -318,7 +318,7 @@ func readDashboard(t testing.TB) dashboard {
 	}
 	for _, panel := range d.Panels {
 		if panel.Title == "" || panel.Description == "" || len(panel.Targets) == 0 {
-			t.Errorf("the panel %q lacks a title, a description or a query", panel.Title)
+			t.Errorf("panel %q has no title, description or query", panel.Title)
 		}
 	}
 	return d

@@ -42,7 +42,7 @@ func TestLinkIsSignedOutAlthoughItsDeviceSecretWentFirst(t *testing.T) {
 			w.delete("kometa")
 			w.isGone("kometa")
 			if opensPlexTV(w, token) {
-				t.Error("the token is valid, want it to be signed out")
+				t.Error("the token is still valid, want it signed out")
 			}
 			if got := w.sim.Count(plextest.SignOut); got != 1 {
 				t.Errorf("got %d sign-outs, want one", got)

@@ -20,8 +20,8 @@ func TestNamespaceWithFiftyLinksEndsAlthoughPlexIsDown(t *testing.T) {
 	}
 	t.Cleanup(stop)
 	w := newWorld(t)
-	w.waive(checkTokens, "plex.tv is down until the sign-outs are given up")
-	w.startOperator(withQPS(1000, 1000)) // At the product's pace linking 50 would take a minute.
+	w.waive(checkTokens, "plex.tv is down until the sign-outs are abandoned")
+	w.startOperator(withQPS(1000, 1000)) // At the default rate, linking 50 would take a minute.
 	const links = 50
 	for i := range links {
 		w.create(fmt.Sprint("link-", i))
@@ -41,7 +41,7 @@ func TestNamespaceWithFiftyLinksEndsAlthoughPlexIsDown(t *testing.T) {
 	if err := admin.Delete(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
-	w.eventually("an attempt for every link", func() error {
+	w.eventually("a sign-out attempt for every link", func() error {
 		devices := map[string]bool{}
 		for _, r := range w.sim.Requests() {
 			if r.Endpoint == plextest.SignOut {
@@ -49,19 +49,19 @@ func TestNamespaceWithFiftyLinksEndsAlthoughPlexIsDown(t *testing.T) {
 			}
 		}
 		if len(devices) < links {
-			return fmt.Errorf("%d of %d", len(devices), links)
+			return fmt.Errorf("got %d of %d", len(devices), links)
 		}
 		return nil
 	})
 	w.advance(5*time.Minute + time.Second)
-	w.eventually("the end of the namespace", func() error {
+	w.eventually("the namespace to be deleted", func() error {
 		if err := admin.Get(t.Context(), client.ObjectKey{Name: w.namespace}, namespace); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("it still exists: %+v (%v)", namespace.Status.Conditions, err)
 		}
 		return nil
 	})
-	t.Logf("the namespace ended after five minutes by the operator's clock and %s", time.Since(start).Round(time.Millisecond))
+	t.Logf("the namespace was deleted five minutes by the operator's clock, plus %s, after the request", time.Since(start).Round(time.Millisecond))
 	if n := len(w.sim.PINs()); n != links {
-		t.Errorf("got %d PINs for %d links, want no more in a namespace that ends", n, links)
+		t.Errorf("got %d PINs for %d links, want none created during the deletion", n, links)
 	}
 }

@@ -42,13 +42,13 @@ const (
 	keyState            = "state.json"
 )
 
-// operator is a running manager. Its fields are set before it starts.
+// operator is a running manager.
 type operator struct {
 	w          *world
 	reconciler *controller.Reconciler
 	metrics    *prometheus.Registry
 	manager    ctrl.Manager
-	// namespaces are served besides the world's.
+	// namespaces are served in addition to the world's.
 	namespaces []string
 	stop       context.CancelFunc
 	stopped    chan struct{}
@@ -57,19 +57,19 @@ type operator struct {
 	// diesBefore decides whether the operator is killed just before a request to the API server or plex.tv.
 	diesBefore func(*http.Request) bool
 	died       chan struct{}
-	// fail is the error of a request to the API server or plex.tv, which is not sent then; nil: none.
+	// fail returns the error for a request to the API server or plex.tv, which is then not sent, or nil to send it.
 	fail func(*http.Request) error
-	// answer is given to a request to the API server or plex.tv, which is not sent then; nil: the server's own.
+	// answer returns the response to a request to the API server or plex.tv, which is then not sent, or nil to send it.
 	answer func(*http.Request) *http.Response
 	// loses decides whether a request is carried out and its answer lost.
 	loses func(*http.Request) bool
-	// apiServer is the host and port of the API server; "": its own.
+	// apiServer replaces the host of the API server unless "".
 	apiServer string
-	// timeout of a request to plex.tv; 0: the product's.
+	// timeout of a request to plex.tv; 0 means the default.
 	timeout time.Duration
 	// deny lists networks in which no media server is contacted; with it the real network replaces the simulated one.
 	deny []netip.Prefix
-	// publicRootsOnly keeps it from trusting the certificates of the simulator's media servers.
+	// publicRootsOnly makes the operator distrust the certificates of the simulated media servers.
 	publicRootsOnly bool
 
 	mu   sync.Mutex
@@ -131,7 +131,7 @@ func (w *world) startOperator(change ...func(*operator)) *operator {
 	go func() {
 		defer close(o.stopped)
 		if err := o.manager.Start(ctx); err != nil && !o.dead.Load() {
-			w.Errorf("the manager ended: %v", err)
+			w.Errorf("the manager exited: %v", err)
 		}
 	}()
 	return o
@@ -165,7 +165,7 @@ func (o *operator) kill() {
 	go o.stop()
 }
 
-// running reports whether the operator was neither stopped nor killed.
+// running reports whether the operator has been neither stopped nor killed.
 func (o *operator) running() bool {
 	select {
 	case <-o.stopped:
@@ -200,14 +200,14 @@ func (o *operator) watchRequests(next http.RoundTripper) http.RoundTripper {
 		resp, err := next.RoundTrip(req)
 		if err == nil && o.loses != nil && o.loses(req) {
 			_ = resp.Body.Close()
-			return nil, errors.New("the answer is lost")
+			return nil, errors.New("the response was lost")
 		}
 		return resp, err
 	})
 }
 
-// requests returns what was sent to the API server and to plex.tv (below /api/v2) since the start or the last
-// forgetRequests, such as "PATCH /api/v1/namespaces/media/secrets/kometa".
+// requests returns the requests to the API server and to plex.tv (below /api/v2) since the start or the last
+// forgetRequests, for example "PATCH /api/v1/namespaces/media/secrets/kometa".
 func (o *operator) requests() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

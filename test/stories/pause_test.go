@@ -29,7 +29,7 @@ func TestLongPauseIsReportedAndThePINIsNotShown(t *testing.T) {
 	if err != nil {
 		t.Fatalf("got the message %q: %v", message(link), err)
 	}
-	from, err := time.Parse(time.TimeOnly, began.UTC().Format(time.TimeOnly)) // Without a date, as the message is.
+	from, err := time.Parse(time.TimeOnly, began.UTC().Format(time.TimeOnly)) // Without a date, like the message.
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestRateIsHalvedBy429AndRestoredOverMinutes(t *testing.T) {
 			return errNotYet
 		})
 	}
-	for _, want := range []float64{2.5, 1.25, 0.625, 0.5, 0.5} { // Not below one request in two seconds.
+	for _, want := range []float64{2.5, 1.25, 0.625, 0.5, 0.5} { // The minimum is one request in two seconds.
 		passes(6*time.Second, http.StatusTooManyRequests)
 		w.eventually("another rate", func() error {
 			if got := rate(); got > want {

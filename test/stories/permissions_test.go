@@ -90,7 +90,7 @@ func TestEveryPermissionIsUsed(t *testing.T) {
 		l.Spec.Server.CAProvider = &v1alpha1.CAProvider{Type: v1alpha1.CAProviderConfigMap, Name: "ca"}
 	})
 	w.settled("kometa")
-	for range 3 { // An event that repeats is patched.
+	for range 3 { // Repeated events are patched.
 		s := w.secret("kometa")
 		s.Data["PLEX_TOKEN"] = []byte("wrong")
 		if err := admin.Update(t.Context(), s); err != nil {

@@ -19,7 +19,7 @@ func TestPlantedLeakIsFound(t *testing.T) {
 	token := string(w.secret("kometa").Data["PLEX_TOKEN"])
 	w.logger().V(7).Info("planted", "url", "http://192.0.2.1/?X-Plex-Token="+url.QueryEscape(token))
 	if leaks := w.leaks(); len(leaks) != 1 || !strings.Contains(leaks[0], "log") {
-		t.Errorf("the leaks found are %q", leaks)
+		t.Errorf("got the leaks %q, want one in the log", leaks)
 	}
 	w.logs = &syncBuffer{}
 }
@@ -43,12 +43,12 @@ func TestPlantedLeftoversAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := w.secretsBelong(); err == nil {
-		t.Error("got no error for a Secret with our label and without a link")
+		t.Error("got no error for a Secret with our label but no link")
 	}
 	w.leaves(leftover.Name)
 
 	empty := &world{TB: t, namespace: "default", operators: w.operators}
 	if err := empty.forgotten(); err == nil {
-		t.Error("got no error for an operator that remembers a link where there is none")
+		t.Error("got no error for an operator that remembers a deleted link")
 	}
 }

@@ -30,7 +30,7 @@ func managerBinary(w *world, flags ...string) func() *process {
 	return managerUnder(w, nil, flags...)
 }
 
-// managerUnder is managerBinary with a command that starts the manager, if any.
+// managerUnder is managerBinary with a command that starts the manager, or nil.
 func managerUnder(w *world, starter []string, flags ...string) func() *process {
 	w.Helper()
 	binary, err := buildManager()
@@ -72,7 +72,7 @@ type process struct {
 	testing.TB
 	cmd     *exec.Cmd
 	log     *syncBuffer
-	working chan struct{} // closed when it begins to work
+	working chan struct{} // closed when its workers start
 	once    sync.Once
 }
 
@@ -84,22 +84,22 @@ func (p *process) Write(text []byte) (int, error) {
 	return p.log.Write(text)
 }
 
-// awaitWork waits until the manager works.
+// awaitWork waits until the manager's workers have started.
 func (p *process) awaitWork() {
 	p.Helper()
 	select {
 	case <-p.working:
 	case <-time.After(30 * time.Second):
 		lines := strings.Split(p.log.String(), "\n")
-		p.Fatalf("the manager has not begun to work:\n%s", strings.Join(lines[max(0, len(lines)-20):], "\n"))
+		p.Fatalf("the manager's workers did not start:\n%s", strings.Join(lines[max(0, len(lines)-20):], "\n"))
 	}
 }
 
-// kill ends the manager with SIGKILL, and returns when it is gone.
+// kill sends the manager SIGKILL and waits until it has exited.
 func (p *process) kill() {
 	p.Helper()
 	if err := p.cmd.Process.Kill(); err != nil {
-		p.Fatalf("the manager ended before it was killed: %v", err)
+		p.Fatalf("the manager exited before it was killed: %v", err)
 	}
 	_ = p.cmd.Wait() // It was killed, which is an error.
 }

@@ -16,9 +16,9 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-var queuedLinks = flag.Int("queued-links", 100, "how many PlexLinks wait for a PIN in the stories about the queue")
+var queuedLinks = flag.Int("queued-links", 100, "number of PlexLinks waiting for a PIN in the queue tests")
 
-// openPINs is how many PINs may be open at the product's rate.
+// openPINs is the number of PINs that may be open at the default rate.
 const openPINs = 10
 
 // crowd creates enough PlexLinks that queuedLinks of them have to wait for a PIN, and waits until they do.
@@ -56,7 +56,7 @@ func (w *world) polls(n int) {
 	})
 }
 
-// Fault B6: a link whose PIN was refused kept its place in the queue, so ten of them blocked all others.
+// Fault B6: a link whose request for a PIN was refused kept its place in the queue, so ten of them blocked all others.
 func TestRefusedPINsGiveBackTheirPlace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -80,14 +80,14 @@ func TestRefusedPINsGiveBackTheirPlace(t *testing.T) {
 	w.enterPIN("kometa")
 	w.reaches("kometa", v1alpha1.ReasonLinked)
 	if refused := o.count(http.MethodPost, "/pins"); refused < openPINs+1 {
-		t.Errorf("got %d requests for a PIN, want one of each link", refused)
+		t.Errorf("got %d requests for a PIN, want at least one from each link", refused)
 	}
 	if pins := len(w.sim.PINs()); pins != 1 {
 		t.Errorf("got %d PINs, want one", pins)
 	}
 }
 
-// Fault B6: the queue was one line for all namespaces.
+// Fault B6: all namespaces shared one queue.
 func TestCrowdDelaysAnotherNamespaceByOneTurn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -102,7 +102,7 @@ func TestCrowdDelaysAnotherNamespaceByOneTurn(t *testing.T) {
 
 	other.create("kometa")
 	other.reaches("kometa", v1alpha1.ReasonQueued)
-	if err := w.sim.Link(w.sim.PINs()[0].Code, w.alice); err != nil { // One turn.
+	if err := w.sim.Link(w.sim.PINs()[0].Code, w.alice); err != nil { // Frees one place.
 		t.Fatal(err)
 	}
 	other.awaitsPIN("kometa")
@@ -151,6 +151,6 @@ func TestQueuedLinksCostTheAPIServerNothing(t *testing.T) {
 	})
 	w.polls(openPINs)
 	if got := touched(); len(got) > 0 {
-		t.Errorf("a PIN was admitted: got requests about %d links that still wait, want none: %q", len(got), got)
+		t.Errorf("after a PIN was admitted: got requests about %d links still in the queue, want none: %q", len(got), got)
 	}
 }

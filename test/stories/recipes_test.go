@@ -22,9 +22,9 @@ const recipesFolder = "../../config/samples/recipes"
 
 // recipe describes what an app must find.
 type recipe struct {
-	// environment of the app's process.
+	// environment holds the app's environment variables.
 	environment map[string]string
-	// file, and what the app reads in it.
+	// file is the name of a configuration file, and want its parsed content.
 	file string
 	want map[string]any
 }
@@ -110,7 +110,7 @@ func TestEveryRecipeGivesItsAppWhatItReads(t *testing.T) {
 		w.reaches(name, v1alpha1.ReasonLinked)
 		data := w.secret(name).Data
 		var state map[string][]byte
-		w.eventually("the record of the token", func() error {
+		w.eventually("the server token to be stored", func() error {
 			if state = w.secret(name + v1alpha1.DeviceSecretSuffix).Data; len(state[keyServerToken]) == 0 {
 				return errNotYet
 			}
@@ -118,14 +118,14 @@ func TestEveryRecipeGivesItsAppWhatItReads(t *testing.T) {
 		})
 		r := recipe(string(state[keyServerToken]), string(state[keyToken]), string(state[keyClientIdentifier]))
 		if string(state[keyToken]) == string(state[keyServerToken]) {
-			t.Error("the account's token and the server's are the same, which proves nothing")
+			t.Error("the account's token equals the server's, want different ones")
 		}
 		if w.secret(name).Annotations["reloader.stakater.com/match"] != "true" {
 			t.Errorf("%s: Stakater Reloader would not restart the Pods", name)
 		}
 		if r.file == "" {
 			if diff := cmp.Diff(r.environment, environmentOf(t, data)); diff != "" {
-				t.Errorf("%s: its environment differs: %s", name, diff)
+				t.Errorf("%s: unexpected environment: %s", name, diff)
 			}
 			continue
 		}
@@ -138,12 +138,12 @@ func TestEveryRecipeGivesItsAppWhatItReads(t *testing.T) {
 			t.Errorf("%s: %s cannot be read: %v", name, r.file, err)
 		}
 		if diff := cmp.Diff(r.want, parsed); diff != "" || len(data) != 1 {
-			t.Errorf("%s: %s differs: %s", name, r.file, diff)
+			t.Errorf("%s: unexpected %s: %s", name, r.file, diff)
 		}
 	}
 	for _, file := range recipeFiles(t) {
 		if w.link(file).Status.SecretName == "" {
-			t.Errorf("the recipe %s is not tested", file)
+			t.Errorf("recipe %s is not tested", file)
 		}
 	}
 }
@@ -157,7 +157,7 @@ func environmentOf(t *testing.T, data map[string][]byte) map[string]string {
 	cmd.Env = []string{}
 	for key, value := range data {
 		if !variableName.MatchString(key) {
-			t.Errorf("%s is no name of a variable", key)
+			t.Errorf("%s is not a valid variable name", key)
 		}
 		cmd.Env = append(cmd.Env, key+"="+string(value))
 	}
@@ -177,7 +177,7 @@ func recipeFiles(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(recipesFolder + "/*.yaml")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("there are no recipes: %v", err)
+		t.Fatalf("found no recipes: %v", err)
 	}
 	names := map[string]bool{}
 	for _, file := range files {
@@ -205,10 +205,10 @@ func TestEveryRecipeHasAPageWithItsSample(t *testing.T) {
 			continue
 		}
 		if !strings.Contains(string(page), "```yaml\n"+string(sample)+"```\n") {
-			t.Errorf("docs/recipes/%s.md does not show the sample as it is", name)
+			t.Errorf("docs/recipes/%s.md does not contain the sample verbatim", name)
 		}
 		if !strings.Contains(string(readme), "("+name+".md)") {
-			t.Errorf("docs/recipes/README.md does not lead to %s.md", name)
+			t.Errorf("docs/recipes/README.md does not link to %s.md", name)
 		}
 	}
 }

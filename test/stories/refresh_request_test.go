@@ -58,19 +58,19 @@ func TestRefreshRequestIsHandledWithinTwoSecondsWithOneRequest(t *testing.T) {
 		w.annotate("kometa", v1alpha1.RefreshRequestedAtAnnotation, value)
 		w.handlesRefresh("kometa", value)
 		if took := time.Since(start); took > 2*time.Second {
-			t.Errorf("the request was acted on after %s, want at most 2s", took)
+			t.Errorf("the request was handled after %s, want at most 2s", took)
 		}
 		w.poke()
-		w.linked("neighbour-" + value) // The operator had time to ask for more.
+		w.linked("neighbour-" + value) // Gives the operator time to send more requests.
 		if got := w.plexRequestsOf("kometa"); !slices.Equal(got, []plextest.Endpoint{plextest.Resources}) {
-			t.Errorf("got the requests %q to plex.tv, want one for the servers", got)
+			t.Errorf("got the requests %q to plex.tv, want one for the resources", got)
 		}
 		if n := w.sim.Count(plextest.Identity); n == 0 {
-			t.Error("the address was not checked")
+			t.Error("got no check of the address, want one")
 		}
 	}
 	if got := w.secret("kometa").ResourceVersion; got != before {
-		t.Error("the Secret was written, want it as it was")
+		t.Error("the Secret changed, want it unchanged")
 	}
 	if got := w.link("kometa").Status.LastHandledLinkRequest; got != "" {
 		t.Errorf("got the link request %q handled, want none", got)
@@ -89,7 +89,7 @@ func TestRefreshRequestFindsWhatIsWrongAtOnce(t *testing.T) {
 	if got := message(w.reaches("kometa", v1alpha1.ReasonLinked)); !strings.Contains(got, "the last check failed") {
 		t.Errorf("got the message %q, want the failed check in it", got)
 	}
-	w.annotate("kometa", v1alpha1.RefreshRequestedAtAnnotation, "plex.tv is up again") // The back-off does not delay it.
+	w.annotate("kometa", v1alpha1.RefreshRequestedAtAnnotation, "plex.tv is up again") // The backoff does not delay it.
 	w.eventuallyWithin(5*time.Second, "a check that succeeds", func() error {
 		if link := w.link("kometa"); link.Status.LastHandledRefreshRequest != "plex.tv is up again" || strings.Contains(message(link), "failed") {
 			return errors.New(message(link))
@@ -143,7 +143,7 @@ func TestRequestIsHandledWhenTheObstacleIsGone(t *testing.T) {
 			w.annotate("relinked", v1alpha1.LinkRequestedAtAnnotation, "now")
 			pins := len(w.sim.PINs())
 			w.poke()
-			w.linked("neighbour") // The operator had time to act too soon.
+			w.linked("neighbour") // Gives the operator time to act too soon.
 			if link := w.link("relinked"); link.Status.LastHandledLinkRequest != "" || link.Status.PIN != nil || len(w.sim.PINs()) != pins+1 {
 				t.Errorf("got %q handled with %d PINs, want nothing done yet", link.Status.LastHandledLinkRequest, len(w.sim.PINs())-pins-1)
 			}
@@ -151,7 +151,7 @@ func TestRequestIsHandledWhenTheObstacleIsGone(t *testing.T) {
 			w.change("relinked", row.clear)
 			w.handlesRefresh("refreshed", "now")
 			if got := w.plexRequestsOf("refreshed"); !slices.Contains(got, plextest.Resources) {
-				t.Errorf("got the requests %q for a refresh that is called handled, want one for the servers", got)
+				t.Errorf("got the requests %q for a refresh reported as handled, want one for the resources", got)
 			}
 			w.showsPIN("relinked")
 			if got := w.link("relinked").Status.LastHandledLinkRequest; got != "now" {
@@ -161,7 +161,7 @@ func TestRequestIsHandledWhenTheObstacleIsGone(t *testing.T) {
 			for _, link := range []string{"refreshed", "relinked"} {
 				w.reaches(link, v1alpha1.ReasonLinked)
 			}
-			w.eventually("the end of the PIN", func() error {
+			w.eventually("the PIN to leave the status", func() error {
 				if w.link("relinked").Status.PIN != nil {
 					return errNotYet
 				}
@@ -180,7 +180,7 @@ func TestWorkingLinkIsMaintainedWhileItWaitsForANewPIN(t *testing.T) {
 	w.create("other")
 	w.showsPIN("other")
 	w.request("kometa", v1alpha1.LinkRequestedAtAnnotation)
-	w.eventually("its place in the queue", func() error {
+	w.eventually("a place in the queue", func() error {
 		if w.link("kometa").Status.QueuedTime == nil {
 			return errNotYet
 		}
@@ -200,7 +200,7 @@ func TestWorkingLinkIsMaintainedWhileItWaitsForANewPIN(t *testing.T) {
 	w.enterPINAs("other", w.alice)
 	w.reaches("other", v1alpha1.ReasonLinked)
 	w.enterPINAs("kometa", w.alice)
-	w.eventually("the end of the PIN", func() error {
+	w.eventually("the PIN to leave the status", func() error {
 		if w.link("kometa").Status.PIN != nil {
 			return errNotYet
 		}
@@ -252,7 +252,7 @@ func TestRequestThatIsTooLongIsIgnoredWithAWarning(t *testing.T) {
 			w.settled("kometa")
 			w.annotate("kometa", v1alpha1.LinkRequestedAtAnnotation, long+"y")
 			w.poke()
-			w.linked("neighbour") // The operator had time to act on it.
+			w.linked("neighbour") // Gives the operator time to act on it.
 			link := w.link("kometa")
 			if link.Status.LastHandledLinkRequest+link.Status.LastHandledRefreshRequest != "" || !meta.IsStatusConditionTrue(link.Status.Conditions, v1alpha1.ConditionReady) {
 				t.Errorf("got the status %+v, want nothing handled, and Ready", link.Status)
@@ -263,9 +263,9 @@ func TestRequestThatIsTooLongIsIgnoredWithAWarning(t *testing.T) {
 			if state := w.secret("kometa-plexlink-device").Data[keyState]; bytes.Contains(state, []byte("xxxx")) {
 				t.Error("the value was stored, want it ignored")
 			}
-			// One for the first values, one for the later one.
+			// One for the first values and one for the later one.
 			if got := w.eventCount("RequestIgnored"); got > 2 {
-				t.Errorf("got %d events, want 2", got)
+				t.Errorf("got %d events, want at most 2", got)
 			}
 		})
 	}

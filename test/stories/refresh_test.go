@@ -25,20 +25,20 @@ func TestRefreshAsksPlexOnceAndKeepsTheAddress(t *testing.T) {
 	w.advance(50 * time.Minute)
 	w.settled("kometa")
 	if n := len(w.plexRequests()); n != 0 {
-		t.Errorf("%d requests to plex.tv although nothing was due", n)
+		t.Errorf("got %d requests to plex.tv before a refresh was due, want none", n)
 	}
 	w.advance(20 * time.Minute)
 	w.eventually("a refresh", func() error {
 		if !w.link("kometa").Status.LastRefreshTime.After(before.Status.LastRefreshTime.Time) {
-			return errors.New("lastRefreshTime is the old one")
+			return errors.New("lastRefreshTime is unchanged")
 		}
 		return nil
 	})
 	if got := w.plexRequests(); len(got) != 1 || got[0].Endpoint != plextest.Resources {
-		t.Errorf("the refresh cost %d requests to plex.tv, want one for the resources", len(got))
+		t.Errorf("got %d requests to plex.tv for the refresh, want one for the resources", len(got))
 	}
 	if w.secret("kometa").ResourceVersion != resourceVersion {
-		t.Error("the Secret was written although nothing has changed")
+		t.Error("the Secret changed, want it unchanged")
 	}
 }
 
@@ -54,14 +54,14 @@ func TestMovedServerIsFoundAndTheURLIsStickyOtherwise(t *testing.T) {
 	w.server.SetConnections(plextest.LocalConnection("http://192.168.1.100:32400"), plextest.LocalConnection("http://192.168.1.101:32400"))
 	w.refresh("kometa")
 	if got := string(w.secret("kometa").Data["PLEX_URL"]); got != "http://192.168.1.101:32400" {
-		t.Errorf("the URL changed to %s although the old one works", got)
+		t.Errorf("the URL changed to %s while the old one works", got)
 	}
 
 	w.network.Update(func() { delete(w.network.Listeners, "192.168.1.101:32400") })
 	w.advance(70 * time.Minute)
 	w.eventually("the new address", func() error {
 		if got := string(w.secret("kometa").Data["PLEX_URL"]); got != "http://192.168.1.100:32400" {
-			return errors.New("it is " + got)
+			return errors.New("got " + got)
 		}
 		return nil
 	})
@@ -76,7 +76,7 @@ func TestOutagesLeaveAGoodLinkReady(t *testing.T) {
 	w.settled("kometa")
 	resourceVersion := w.secret("kometa").ResourceVersion
 	for name, outage := range map[string]func(){
-		"plex.tv answers 503":        func() { w.sim.Fault(plextest.Fault{Endpoint: plextest.Resources, Status: 503, Times: -1}) },
+		"plex.tv returns 503":        func() { w.sim.Fault(plextest.Fault{Endpoint: plextest.Resources, Status: 503, Times: -1}) },
 		"plex.tv blocks the address": func() { w.sim.Fault(plextest.Fault{Endpoint: plextest.Resources, Status: 401, Code: 1031, Times: -1}) },
 		"the server is down":         w.server.Stop,
 	} {
@@ -103,7 +103,7 @@ func TestOutagesLeaveAGoodLinkReady(t *testing.T) {
 		})
 	}
 	if w.secret("kometa").ResourceVersion != resourceVersion {
-		t.Error("the Secret was written")
+		t.Error("the Secret changed, want it unchanged")
 	}
 }
 
@@ -116,18 +116,18 @@ func TestTokenIsPingedDailyByTheSameDevice(t *testing.T) {
 	w.advance(25 * time.Hour)
 	w.eventually("a ping", func() error {
 		if n := w.sim.Count(plextest.Ping); n != 1 {
-			return fmt.Errorf("%d pings", n)
+			return fmt.Errorf("got %d pings", n)
 		}
 		return nil
 	})
 	w.refresh("kometa")
 	if n := w.sim.Count(plextest.Ping); n != 1 {
-		t.Errorf("%d pings in a day", n)
+		t.Errorf("got %d pings in a day, want one", n)
 	}
 	client := w.sim.PINs()[0].ClientIdentifier
 	for _, r := range w.plexRequests() {
 		if r.ClientIdentifier != client {
-			t.Errorf("%s came with another client identifier", r.Endpoint)
+			t.Errorf("%s: got another client identifier, want the same for all requests", r.Endpoint)
 		}
 	}
 }
@@ -144,7 +144,7 @@ func TestRestartSendsNoRequestThatIsNotDue(t *testing.T) {
 	w.poke()
 	w.settled("kometa")
 	if n := len(w.plexRequests()); n != 0 {
-		t.Errorf("the restart cost %d requests", n)
+		t.Errorf("got %d requests after the restart, want none", n)
 	}
 }
 
@@ -161,7 +161,7 @@ func TestRevokedTokenIsReplacedAndTheOldSecretStaysUntilThen(t *testing.T) {
 	pin := w.showsPIN("kometa")
 	w.hasEvent(v1alpha1.ReasonTokenRevoked, "signed this device out")
 	if got := w.secret("kometa"); got == nil || got.ResourceVersion != old.ResourceVersion {
-		t.Error("the old Secret did not stay")
+		t.Error("the old Secret changed, want it kept")
 	}
 	if err := w.sim.Link(pin, w.alice); err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestRevokedTokenIsReplacedAndTheOldSecretStaysUntilThen(t *testing.T) {
 	w.reaches("kometa", v1alpha1.ReasonLinked)
 	checkSecretOpensServer(t, w.secret("kometa"))
 	if pins := w.sim.PINs(); len(pins) != 2 || pins[0].ClientIdentifier != pins[1].ClientIdentifier {
-		t.Errorf("%d PINs, want two of one device", len(pins))
+		t.Errorf("got %d PINs, want two of one device", len(pins))
 	}
 }
 
@@ -184,13 +184,13 @@ func TestClockThatIsAnHourOffChangesNothing(t *testing.T) {
 			w.startOperator(func(o *operator) { o.reconciler.Clock = wrong })
 			w.linked("kometa")
 			if n := len(w.sim.PINs()); n != 1 {
-				t.Errorf("%d PINs, want one", n)
+				t.Errorf("got %d PINs, want one", n)
 			}
 		})
 	}
 }
 
-// plexRequests are those that plex.tv got.
+// plexRequests returns the requests plex.tv received.
 func (w *world) plexRequests() []plextest.Request {
 	var requests []plextest.Request
 	for _, r := range w.sim.Requests() {

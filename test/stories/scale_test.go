@@ -15,7 +15,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-var scaleLinks = flag.Int("scale-links", 20, "how many linked PlexLinks the restart test has")
+var scaleLinks = flag.Int("scale-links", 20, "number of linked PlexLinks in the restart test")
 
 func TestRestartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testing.T) {
 	w := newWorld(t)
@@ -57,21 +57,21 @@ func TestRestartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testin
 	upAfter := time.Since(leads)
 	repaired(down)
 	downAfter := time.Since(leads)
-	w.eventually("a look at every link", func() error {
+	w.eventually("a reconcile of every link", func() error {
 		seen, err := second.gauge("plexlink_remembered_links")
 		if err == nil && int(seen) < *scaleLinks {
 			err = errNotYet
 		}
 		return err
 	})
-	t.Logf("%d links, linked in %s; after leadership the Secret deleted meanwhile was there after %s, the one deleted before after %s, all were looked at after %s",
+	t.Logf("%d links, linked in %s; after leadership: the Secret deleted then was repaired after %s, the one deleted before after %s, all links were reconciled after %s",
 		*scaleLinks, linkedIn.Round(time.Second), round(upAfter), round(downAfter), round(time.Since(leads)))
 	if requests := w.plexRequests(); len(requests) > 0 {
-		t.Errorf("the restart made %d requests that were not due, the first to %s", len(requests), requests[0].Endpoint)
+		t.Errorf("got %d requests that were not due after the restart, the first to %s, want none", len(requests), requests[0].Endpoint)
 	}
 	for what, took := range map[string]time.Duration{"before leadership": downAfter, "after it": upAfter} {
 		if took > time.Second+loadSlack {
-			t.Errorf("a Secret deleted %s was repaired after %s", what, took)
+			t.Errorf("a Secret deleted %s was repaired after %s, want at most a second", what, took)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func (w *world) linkAtOnce(n int, change ...func(*v1alpha1.PlexLink)) {
 	deadline := time.After(time.Minute + time.Duration(n)*300*time.Millisecond)
 	created := 0
 	for len(ready) < n {
-		// Few at a time: a PIN that was entered lives ten seconds, however busy this machine is.
+		// Few at a time: an entered PIN lives for ten seconds, however busy the machine is.
 		for ; created < n && created < len(ready)+30; created++ {
 			w.create(fmt.Sprintf("link-%04d", created), change...)
 		}
@@ -109,7 +109,7 @@ func (w *world) linkAtOnce(n int, change ...func(*v1alpha1.PlexLink)) {
 			}
 		}
 	}
-	w.eventually("the record of every proven server", func() error {
+	w.eventually("the server token of every link to be stored", func() error {
 		for _, secret := range w.secrets() {
 			if secret.Type == v1alpha1.DeviceSecretType && len(secret.Data[keyServerToken]) == 0 {
 				return fmt.Errorf("%s has none", secret.Name)

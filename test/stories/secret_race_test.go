@@ -50,19 +50,19 @@ func TestSecretThatIsReplacedDuringAWriteIsWrittenAgain(t *testing.T) {
 			for _, link := range versions {
 				if meta.IsStatusConditionTrue(link.Status.Conditions, v1alpha1.ConditionStalled) ||
 					strings.Contains(fmt.Sprint(link.Status.Conditions), v1alpha1.ReasonSecretRefused) {
-					t.Fatalf("got a race in the status, want none: %s", message(link))
+					t.Fatalf("got SecretRefused or Stalled in the status, want neither: %s", message(link))
 				}
 			}
 			w.hasNoEvent(v1alpha1.ReasonSecretRefused)
-			w.hasEvent("SecretUpdated", "") // It is written after the Secret.
+			w.hasEvent("SecretUpdated", "") // The event is written after the Secret.
 			if n := w.eventCount("SecretUpdated"); n != 1 {
-				t.Errorf("the update was told %d times, want once", n)
+				t.Errorf("got %d events SecretUpdated, want one", n)
 			}
 		})
 	}
 }
 
-// replaceSecret deletes a Secret and creates it again as it was, as a backup tool does.
+// replaceSecret deletes a Secret and recreates it with the same content, as a backup tool does.
 func (w *world) replaceSecret(name string) error {
 	secret := w.secret(name)
 	if err := admin.Delete(context.Background(), secret); err != nil {
@@ -129,7 +129,7 @@ func TestRefusedWriteOfTheSecretIsNotReportedAsDone(t *testing.T) {
 			row.cause(w)
 			link := w.reaches("kometa", v1alpha1.ReasonSecretRefused)
 			if !strings.Contains(message(link), "policy: no Secrets on Fridays") {
-				t.Errorf("got the message %q, want the API server's words in it", message(link))
+				t.Errorf("got the message %q, want the API server's message in it", message(link))
 			}
 			w.eventually("another refused write", func() error {
 				if refused.Load() < 2 {
@@ -137,7 +137,7 @@ func TestRefusedWriteOfTheSecretIsNotReportedAsDone(t *testing.T) {
 				}
 				return nil
 			})
-			w.hasEvent(v1alpha1.ReasonSecretRefused, "no Secrets on Fridays") // Events come in order.
+			w.hasEvent(v1alpha1.ReasonSecretRefused, "no Secrets on Fridays") // Events are recorded in order.
 			if n := w.eventCount(row.reason) - before; n != 0 {
 				t.Errorf("got %d events %s for refused writes, want none", n, row.reason)
 			}

@@ -21,10 +21,10 @@ type secretWatch struct {
 	stopping atomic.Bool
 
 	versions int
-	pins     map[string]bool      // ids that were stored
-	tokens   map[string]bool      // that were stored
-	owners   map[string]types.UID // of tokens
-	links    map[string]types.UID // of client identifiers
+	pins     map[string]bool      // ids of stored PINs
+	tokens   map[string]bool      // stored tokens
+	owners   map[string]types.UID // links by token
+	links    map[string]types.UID // links by client identifier
 }
 
 func watchSecrets(w *world) *secretWatch {
@@ -58,7 +58,7 @@ func (s *secretWatch) see(w *world, secret *corev1.Secret) {
 	s.versions++
 	if !strings.HasSuffix(secret.Name, v1alpha1.DeviceSecretSuffix) {
 		if len(secret.Data["PLEX_URL"]) == 0 || len(secret.Data["PLEX_TOKEN"]) == 0 {
-			w.Errorf("the Secret %s was seen half-written", secret.Name)
+			w.Errorf("Secret %s lacks PLEX_URL or PLEX_TOKEN, want both in every version", secret.Name)
 		}
 		return
 	}
@@ -72,7 +72,7 @@ func (s *secretWatch) see(w *world, secret *corev1.Secret) {
 	}
 }
 
-// stop ends the watch and returns it with what it saw.
+// stop ends the watch and returns it.
 func (s *secretWatch) stop() *secretWatch {
 	s.stopping.Store(true)
 	s.Stop()

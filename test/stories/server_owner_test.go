@@ -41,7 +41,7 @@ func TestServersOfOneNameAreDistinguishedByTheirOwners(t *testing.T) {
 		"bobs-second-id":           {Name: "MY PLEX SERVER", MachineIdentifier: "bobs-second-id", Owner: "bob"},
 		w.server.MachineIdentifier: {Name: "My Plex Server", MachineIdentifier: w.server.MachineIdentifier, Owned: true},
 	}, servers); diff != "" {
-		t.Errorf("status.servers differs: %s", diff)
+		t.Errorf("unexpected status.servers: %s", diff)
 	}
 
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Server = v1alpha1.ServerSpec{MachineIdentifier: "carols-id"} })

@@ -16,16 +16,16 @@ func TestServerIsSelectedBySpecOrTheMessageListsTheChoices(t *testing.T) {
 	t.Parallel()
 	type row struct {
 		spec   v1alpha1.ServerSpec
-		server string // what is chosen; empty: nothing
+		server string // the machine identifier of the chosen server, or ""
 		reason string
-		want   []string // in the message
+		want   []string // substrings of the message
 	}
 	byName := func(name string) v1alpha1.ServerSpec { return v1alpha1.ServerSpec{Name: name} }
 	byID := func(id string) v1alpha1.ServerSpec { return v1alpha1.ServerSpec{MachineIdentifier: id} }
 	all := `"Attic", "Friend's" (shared by bob), "My Plex Server", "Solo" (shared by bob)`
 	for name, account := range map[string]struct {
 		servers []plextest.Server // besides alice's own My Plex Server: Owner nil means bob, who shares it with her
-		without bool              // her own is not there
+		without bool              // whether she has no server of her own
 		rows    []row
 	}{
 		"two owned servers and a shared one": {
@@ -42,7 +42,7 @@ func TestServerIsSelectedBySpecOrTheMessageListsTheChoices(t *testing.T) {
 				{byID("cellar-id"), "", v1alpha1.ReasonServerNotFound, []string{`No server has the machine identifier "cellar-id"; set spec.server.machineIdentifier to one of: attic-id ("Attic"), friend-id ("Friend's", shared by bob), my-id ("My Plex Server"), solo-id ("Solo", shared by bob)`}},
 			},
 		},
-		"an owned one and a shared one of the same name": {
+		"an owned and a shared server with the same name": {
 			servers: []plextest.Server{{Name: "my plex server", MachineIdentifier: "twin-id"}},
 			rows: []row{
 				{v1alpha1.ServerSpec{}, "my-id", v1alpha1.ReasonLinked, nil},
@@ -50,7 +50,7 @@ func TestServerIsSelectedBySpecOrTheMessageListsTheChoices(t *testing.T) {
 				{byID("twin-id"), "twin-id", v1alpha1.ReasonLinked, nil},
 			},
 		},
-		"two shared ones of the same name": {
+		"two shared servers with the same name": {
 			servers: []plextest.Server{{Name: "Twin", MachineIdentifier: "friend-id"}, {Name: "twin", MachineIdentifier: "solo-id"}},
 			rows: []row{
 				{byName("Twin"), "", v1alpha1.ReasonServerAmbiguous, []string{`2 servers are named "Twin"; set spec.server.machineIdentifier to one of: friend-id ("Twin", shared by bob), solo-id ("twin", shared by bob)`}},
@@ -108,26 +108,26 @@ func TestServerIsSelectedBySpecOrTheMessageListsTheChoices(t *testing.T) {
 				}
 				link := w.reaches("kometa", row.reason)
 				if took := time.Since(start); i > 0 && took > 5*time.Second {
-					t.Errorf("the change to %+v was acted on after %s", row.spec, took)
+					t.Errorf("the change to %+v was applied after %s, want at most 5s", row.spec, took)
 				}
 				for _, want := range row.want {
 					if !strings.Contains(message(link), want) {
-						t.Errorf("%+v: the message is %q, want %q", row.spec, message(link), want)
+						t.Errorf("%+v: got the message %q, want %q", row.spec, message(link), want)
 					}
 				}
 				resolved := meta.FindStatusCondition(link.Status.Conditions, v1alpha1.ConditionServerResolved)
 				if row.server == "" {
 					if !meta.IsStatusConditionTrue(link.Status.Conditions, v1alpha1.ConditionStalled) || resolved.Reason != row.reason {
-						t.Errorf("%+v: the conditions are %+v", row.spec, link.Status.Conditions)
+						t.Errorf("%+v: got the conditions %+v, want Stalled and ServerResolved with %s", row.spec, link.Status.Conditions, row.reason)
 					}
 					if secret := w.secret("kometa"); secret != nil && secret.ResourceVersion != before || secret == nil && before != "" {
-						t.Errorf("%+v: the Secret in use did not stay", row.spec)
+						t.Errorf("%+v: the Secret in use changed, want it kept", row.spec)
 					}
 				} else {
 					secret := w.secret("kometa")
 					checkSecretOpensServer(t, secret)
 					if got := string(secret.Data["PLEX_URL"]); got != servers[row.server].URL || link.Status.Server.MachineIdentifier != row.server {
-						t.Errorf("%+v: %s is chosen at %s", row.spec, link.Status.Server.MachineIdentifier, got)
+						t.Errorf("%+v: got server %s at %s, want %s", row.spec, link.Status.Server.MachineIdentifier, got, row.server)
 					}
 					before = secret.ResourceVersion
 				}
@@ -147,7 +147,7 @@ func TestServerIsSelectedBySpecOrTheMessageListsTheChoices(t *testing.T) {
 					return m
 				}
 				if diff := cmp.Diff(byMachine(want), byMachine(link.Status.Servers)); diff != "" {
-					t.Errorf("%+v: status.servers differs: %s", row.spec, diff)
+					t.Errorf("%+v: unexpected status.servers: %s", row.spec, diff)
 				}
 			}
 		})
@@ -164,7 +164,7 @@ func TestRevertedSpecClearsTheProblem(t *testing.T) {
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Server.Name = "" })
 	link := w.reaches("kometa", v1alpha1.ReasonLinked)
 	if strings.Contains(message(link), "failed") || !meta.IsStatusConditionTrue(link.Status.Conditions, v1alpha1.ConditionServerResolved) {
-		t.Errorf("the conditions are %+v", link.Status.Conditions)
+		t.Errorf("got the conditions %+v, want no failure left", link.Status.Conditions)
 	}
 }
 
@@ -176,7 +176,7 @@ func TestServersThatAreGoneDisappearFromTheStatus(t *testing.T) {
 	w.server.Update(func(s *plextest.Server) { s.Owner = nil })
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Server.Name = "Another" })
 	if link := w.reaches("kometa", v1alpha1.ReasonServerNotFound); len(link.Status.Servers) != 0 {
-		t.Errorf("status.servers still has %+v", link.Status.Servers)
+		t.Errorf("got status.servers %+v, want none", link.Status.Servers)
 	}
 }
 
@@ -188,35 +188,35 @@ func TestBrokenTemplateIsReportedBeforeThePINAndTheSecretInUseStays(t *testing.T
 	w.create("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Secret.Template = broken })
 	link := w.reaches("kometa", v1alpha1.ReasonInvalidTemplate)
 	if want := "spec.secret.template.data[config.yml]: line 2: <.Uri>: there is no value Uri"; !strings.HasPrefix(message(link), want) {
-		t.Errorf("the message is %q, want %q", message(link), want)
+		t.Errorf("got the message %q, want %q", message(link), want)
 	}
 	if !meta.IsStatusConditionTrue(link.Status.Conditions, v1alpha1.ConditionStalled) || len(w.sim.PINs()) != 0 {
-		t.Errorf("there are %d PINs, the conditions are %+v", len(w.sim.PINs()), link.Status.Conditions)
+		t.Errorf("got %d PINs and the conditions %+v, want none and Stalled", len(w.sim.PINs()), link.Status.Conditions)
 	}
 
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Secret.Template = nil })
 	w.awaitsPIN("kometa")
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Secret.Template = broken })
 	if link := w.reaches("kometa", v1alpha1.ReasonInvalidTemplate); link.Status.PIN != nil {
-		t.Error("a PIN is shown although the template has to be mended first")
+		t.Error("got a PIN despite the broken template, want none")
 	}
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Secret.Template = nil })
 	w.enterPIN("kometa")
 	w.reaches("kometa", v1alpha1.ReasonLinked)
 	if pins := w.sim.PINs(); len(pins) != 1 {
-		t.Errorf("%d PINs were minted, want the one", len(pins))
+		t.Errorf("got %d PINs, want one", len(pins))
 	}
 
 	before := w.secret("kometa").ResourceVersion
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Secret.Template = broken })
 	w.reaches("kometa", v1alpha1.ReasonInvalidTemplate)
 	if secret := w.secret("kometa"); secret.ResourceVersion != before {
-		t.Error("the Secret in use was changed")
+		t.Error("the Secret in use changed, want it kept")
 	}
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Secret.Template.Data["config.yml"] = "url: {{ .URL }}" })
 	w.reaches("kometa", v1alpha1.ReasonLinked)
 	if secret := w.secret("kometa"); len(secret.Data) != 2 || string(secret.Data["config.yml"]) != "url: "+w.server.URL {
-		t.Errorf("the Secret has the keys %v", len(secret.Data))
+		t.Errorf("got %d keys in the Secret and config.yml %q, want 2 and the URL", len(secret.Data), secret.Data["config.yml"])
 	}
 }
 
@@ -233,9 +233,9 @@ func TestServerWithAHostileNameStaysData(t *testing.T) {
 	})
 	want := "plex:\n  name: \"\\\"; rm -rf /\\nadmin: true\"\n  token: "
 	if got := string(w.secret("kometa").Data["config.yml"]); !strings.HasPrefix(got, want) {
-		t.Errorf("config.yml begins with %.80q", got)
+		t.Errorf("got config.yml %.80q, want it to begin with %q", got, want)
 	}
 	if strings.ContainsAny(message(link), "\n\r") {
-		t.Errorf("the message is %q", message(link))
+		t.Errorf("got the message %q, want no newlines in it", message(link))
 	}
 }

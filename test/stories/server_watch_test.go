@@ -11,7 +11,7 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// identities counts the requests for the identity of a server.
+// identities returns the number of requests for the identity of a server.
 func (w *world) identities() int { return w.sim.Count(plextest.Identity) }
 
 // serverEvents returns the reasons of the events of a link about its server.
@@ -37,8 +37,8 @@ func TestServerThatIsOffOrBackIsReportedWithinMinutes(t *testing.T) {
 	off := w.clock.Now()
 	w.eventuallyWithin(60*time.Second, "the condition ServerResolved False", func() error {
 		if c := w.resolved("kometa"); c.Status != "False" {
-			w.clock.advance(150 * time.Millisecond) // About ten times as fast as the true time.
-			return fmt.Errorf("it is %s", c.Status)
+			w.clock.advance(150 * time.Millisecond) // About ten times real time.
+			return fmt.Errorf("got %s", c.Status)
 		}
 		return nil
 	})
@@ -51,7 +51,7 @@ func TestServerThatIsOffOrBackIsReportedWithinMinutes(t *testing.T) {
 	on := w.clock.Now()
 	w.eventuallyWithin(60*time.Second, "the condition ServerResolved True", func() error {
 		if c := w.resolved("kometa"); c.Status != "True" {
-			w.clock.advance(150 * time.Millisecond) // About ten times as fast as the true time.
+			w.clock.advance(150 * time.Millisecond) // About ten times real time.
 			return errors.New(c.Message)
 		}
 		return nil
@@ -66,7 +66,7 @@ func TestServerThatIsOffOrBackIsReportedWithinMinutes(t *testing.T) {
 		return nil
 	})
 	if got := w.secret("kometa").ResourceVersion; got != before {
-		t.Error("got another Secret, want it unchanged")
+		t.Error("the Secret changed, want it unchanged")
 	}
 }
 
@@ -89,7 +89,7 @@ func TestServerThatMovesIsFoundWithinMinutesAndPlexIsAskedOnce(t *testing.T) {
 	moved := w.clock.Now()
 	w.eventuallyWithin(60*time.Second, "the new address", func() error {
 		if got := string(w.secret("kometa").Data["PLEX_URL"]); got != "http://192.168.1.101:32400" {
-			w.clock.advance(150 * time.Millisecond) // About ten times as fast as the true time.
+			w.clock.advance(150 * time.Millisecond) // About ten times real time.
 			return errors.New(got)
 		}
 		return nil
@@ -99,7 +99,7 @@ func TestServerThatMovesIsFoundWithinMinutesAndPlexIsAskedOnce(t *testing.T) {
 	}
 	w.settled("kometa")
 	if n := w.sim.Count(plextest.Resources); n != 1 {
-		t.Errorf("got %d requests for the servers, want one", n)
+		t.Errorf("got %d requests for the resources, want one", n)
 	}
 }
 

@@ -21,30 +21,30 @@ func TestSharedServerGetsItsOwnTokenAndNotTheAccounts(t *testing.T) {
 	secret, account := w.secret("kometa"), w.accountToken("kometa")
 	checkSecretOpensServer(t, secret)
 	if got := string(secret.Data["PLEX_URL"]); got != shared.URL || link.Status.Server.Owned {
-		t.Errorf("the server is %+v at %s", link.Status.Server, got)
+		t.Errorf("got the server %+v at %s, want Bob's, not owned", link.Status.Server, got)
 	}
 	for key, value := range secret.Data {
 		if bytes.Contains(value, []byte(account)) {
-			t.Errorf("the account's token is in %s", key)
+			t.Errorf("got the account's token in key %s, want the server's only", key)
 		}
 	}
 	for key, value := range secret.Annotations {
 		if strings.Contains(value, account) {
-			t.Errorf("the account's token is in the annotation %s", key)
+			t.Errorf("got the account's token in annotation %s, want it nowhere", key)
 		}
 	}
 	for _, r := range w.sim.Requests() {
 		if r.Server == "Bob's" && r.Token == account {
-			t.Errorf("Bob's server was shown the account's token at %s", r.Endpoint)
+			t.Errorf("the account's token was sent to Bob's server at %s", r.Endpoint)
 		}
 	}
 
 	w.change("kometa", func(l *v1alpha1.PlexLink) {
 		l.Spec.Secret.Template = &v1alpha1.SecretTemplate{Data: map[string]v1alpha1.TemplateText{"PLEX_TOKEN": "{{ .AccountToken }}"}}
 	})
-	w.eventually("the account's token, when a template asks for it", func() error {
+	w.eventually("the account's token, as the template asks", func() error {
 		if got := string(w.secret("kometa").Data["PLEX_TOKEN"]); got != account {
-			return errors.New("it is another")
+			return errors.New("got another token")
 		}
 		return nil
 	})
@@ -76,11 +76,11 @@ func TestLocalAddressesOfASharedServerAreExplained(t *testing.T) {
 	})
 	link = w.reaches("kometa", v1alpha1.ReasonLinked)
 	if got := string(w.secret("kometa").Data["PLEX_URL"]); got != "http://203.0.113.7:32400" || link.Status.Server.Location != "Remote" {
-		t.Errorf("PLEX_URL is %s, the server %+v", got, link.Status.Server)
+		t.Errorf("got PLEX_URL %s and the server %+v, want its remote address", got, link.Status.Server)
 	}
 	for _, r := range w.sim.Requests() {
 		if r.Server == "Stranger" && (r.Token != "" || r.ClientIdentifier != "" || r.Header.Get("Cookie") != "") {
-			t.Errorf("the stranger was told a secret at %s", r.Endpoint)
+			t.Errorf("a secret was sent to the stranger at %s", r.Endpoint)
 		}
 	}
 
@@ -88,7 +88,7 @@ func TestLocalAddressesOfASharedServerAreExplained(t *testing.T) {
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Server.Schemes = []v1alpha1.Scheme{"HTTP"} })
 	link = w.reaches("kometa", v1alpha1.ReasonServerUnreachable)
 	if strings.Contains(message(link), "add Remote") || !strings.Contains(message(link), "in its owner's network") {
-		t.Errorf("the message is %q", message(link))
+		t.Errorf("got the message %q, want the owner's network and no advice to add Remote", message(link))
 	}
 }
 
@@ -107,6 +107,6 @@ func TestServerThatRefusesTheTokenIsReportedAndTheSecretStays(t *testing.T) {
 		t.Errorf("the message is %q, want %q", message(link), want)
 	}
 	if got := w.secret("kometa"); got.ResourceVersion != before {
-		t.Error("the Secret was changed")
+		t.Error("the Secret changed, want it kept")
 	}
 }

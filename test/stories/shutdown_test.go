@@ -37,8 +37,8 @@ func isWriteOf(req *http.Request, secret string) bool {
 func TestReceivedTokenIsStoredDuringShutdown(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
-		between bool          // it is told after a failed attempt, else during the first one
-		fails   time.Duration // for how long storing fails after it was told
+		between bool          // whether it is told after a failed attempt, not during the first one
+		fails   time.Duration // how long storing fails after it is told
 	}{
 		"while it stores it":                     {},
 		"while the API server fails for seconds": {fails: 2 * time.Second},
@@ -87,14 +87,14 @@ func TestReceivedTokenIsStoredDuringShutdown(t *testing.T) {
 				told.Store(true)
 				first.stop()
 			}
-			w.eventually("the end of the operator", func() error {
+			w.eventually("the operator to stop", func() error {
 				if first.running() {
 					return errNotYet
 				}
 				return nil
 			})
 			if w.accountToken("kometa") != w.sim.PINs()[0].Token {
-				t.Fatalf("got another token stored after %d attempts, or none, want that of the PIN", attempts.Load())
+				t.Fatalf("got another token or none stored after %d attempts, want the PIN's", attempts.Load())
 			}
 			w.clock.advance(15 * time.Second) // plex.tv no longer returns the token of the PIN.
 			w.startOperator()

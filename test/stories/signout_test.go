@@ -12,7 +12,7 @@ func TestSignOutIsAttemptedWhateverTheClocksShow(t *testing.T) {
 	w := newWorld(t)
 	o := w.startOperator()
 	w.linked("kometa")
-	w.clock.advance(time.Hour) // The API server's clock, which dates the deletion, is an hour behind.
+	w.clock.advance(time.Hour) // The API server's clock, which sets deletionTimestamp, is an hour behind.
 	if err := admin.Delete(t.Context(), w.link("kometa")); err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func TestDeployedManagerSurvivesAnOutageOfTheAPIServer(t *testing.T) {
 	})
 	time.Sleep(time.Until(began.Add(outage))) // The outage lasts this long.
 	if w.secret("during-plexlink-device").Data[keyToken] != nil {
-		t.Fatal("the token was stored, want the manager to be cut off")
+		t.Fatal("the token was stored during the outage, want the manager to be cut off")
 	}
 	for _, path := range []string{"/healthz", "/readyz"} {
 		if err := probe(w, probes, path); err != nil {
@@ -58,8 +58,8 @@ func TestDeployedManagerSurvivesAnOutageOfTheAPIServer(t *testing.T) {
 	}
 }
 
-// deployedArguments returns the arguments that config/manager gives the manager; test/install compares them with those that
-// the chart gives a single one.
+// deployedArguments returns the manager's arguments in config/manager; test/install compares them with those in the chart
+// for a single replica.
 func deployedArguments(w *world) []string {
 	w.Helper()
 	manifests, err := os.ReadFile("../../config/manager/manager.yaml")
@@ -78,7 +78,7 @@ func deployedArguments(w *world) []string {
 	return containers[0].Args
 }
 
-// throughWire returns a command that starts another one with a kubeconfig in which the API server is at the host.
+// throughWire returns a command that changes the API server's address in the kubeconfig to host and runs its arguments.
 func throughWire(host string) []string {
 	return []string{"sh", "-ec", `sed -i "s|server: .*|server: $0|" "$KUBECONFIG"; exec "$@"`, host}
 }

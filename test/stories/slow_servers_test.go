@@ -13,10 +13,10 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-// pollCeiling is the longest time between two polls of an open PIN: one that was entered lives ten seconds.
+// pollCeiling is the longest time between two polls of an open PIN: an entered one lives for ten seconds.
 const pollCeiling = 5 * time.Second
 
-// dueLinks is how many links are due for a refresh, three for each worker.
+// dueLinks is the number of links due for a refresh, three for each worker.
 const dueLinks = 60
 
 // Fault B1: one poll that hung for ten seconds lost the token.
@@ -41,11 +41,11 @@ func TestPollThatHangsLosesNoToken(t *testing.T) {
 		t.Errorf("got %d PINs, want one whose token was collected", len(pins))
 	}
 	if gap := w.longestGap("kometa"); gap > pollCeiling+loadSlack {
-		t.Errorf("got %s between two polls, want %s at most", round(gap), pollCeiling)
+		t.Errorf("got %s between two polls, want at most %s", round(gap), pollCeiling)
 	}
 }
 
-// Fault B2: refreshes that hung took all workers, and open PINs were polled after 8 to 14 seconds.
+// Fault B2: hanging refreshes took all workers, and open PINs were polled only after 8 to 14 seconds.
 func TestRefreshesThatHangDelayNoPoll(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -61,7 +61,7 @@ func TestRefreshesThatHangDelayNoPoll(t *testing.T) {
 	for _, c := range []struct {
 		what  string
 		begin func(*operator)
-		hung  func() int // how many requests hang or hung
+		hung  func() int // the number of requests that have hung
 	}{
 		{"resources", func(o *operator) { o.fail = hang }, func() int {
 			return w.operators[len(w.operators)-1].count(http.MethodGet, "/resources")
@@ -70,18 +70,18 @@ func TestRefreshesThatHangDelayNoPoll(t *testing.T) {
 			w.sim.Fault(plextest.Fault{Endpoint: plextest.Sections, Server: "My Plex Server", Delay: 15 * time.Second, Times: -1})
 		}, func() int { return w.sim.Count(plextest.Sections) }},
 	} {
-		w.clock.advance(70 * time.Minute) // All refreshes are due, and nothing else is.
+		w.clock.advance(70 * time.Minute) // All refreshes are due, and nothing else.
 		w.sim.ResetRequests()
 		o := w.startOperator(c.begin)
 		began := time.Now()
 		w.create(c.what, func(l *v1alpha1.PlexLink) { l.Spec.Server.Name = "Other Server" })
 		w.awaitsPIN(c.what)
 		if took := time.Since(began); took > 5*time.Second+loadSlack {
-			t.Errorf("%s hang: got a PIN after %s, want no wait for the refreshes", c.what, round(took))
+			t.Errorf("%s hang: got a PIN after %s, want at most 5s", c.what, round(took))
 		}
 		w.eventually("ten seconds of polls while "+c.what+" hang", func() error {
 			if gap := w.longestGap(c.what); gap > pollCeiling {
-				t.Fatalf("%s hang: got %s between two polls, want %s at most", c.what, round(gap), pollCeiling)
+				t.Fatalf("%s hang: got %s between two polls, want at most %s", c.what, round(gap), pollCeiling)
 			}
 			if hung := c.hung(); time.Since(began) < 10*time.Second || hung < 5 {
 				return fmt.Errorf("%d requests hang", hung)
@@ -91,7 +91,7 @@ func TestRefreshesThatHangDelayNoPoll(t *testing.T) {
 		w.enterPIN(c.what)
 		w.reaches(c.what, v1alpha1.ReasonLinked)
 		if gap := w.longestGap(c.what); gap > pollCeiling {
-			t.Errorf("%s hang: got %s between two polls, want %s at most", c.what, round(gap), pollCeiling)
+			t.Errorf("%s hang: got %s between two polls, want at most %s", c.what, round(gap), pollCeiling)
 		}
 		o.stop()
 		w.sim.ClearFaults()
@@ -101,7 +101,7 @@ func TestRefreshesThatHangDelayNoPoll(t *testing.T) {
 	}
 }
 
-// Fault B3: the PIN that links a working link again was polled at the priority of refreshes.
+// Fault B3: the PIN of a relink was polled at the priority of refreshes.
 func TestPINOfARelinkIsPolledBeforeRefreshes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -139,7 +139,7 @@ func TestPINOfARelinkIsPolledBeforeRefreshes(t *testing.T) {
 	})
 	gap := w.longestGap(again)
 	if gap > pollCeiling {
-		t.Errorf("got %s between two polls, want %s at most", round(gap), pollCeiling)
+		t.Errorf("got %s between two polls, want at most %s", round(gap), pollCeiling)
 	}
 	t.Logf("the longest time between two polls was %s", round(gap))
 }
@@ -169,8 +169,8 @@ func TestShutdownDuringARefreshReportsNoProblem(t *testing.T) {
 	w.settled("kometa")
 }
 
-// longestGap returns the longest time in which the last PIN of a link was not polled, from its issue on and up to now
-// while its token is not collected.
+// longestGap returns the longest time the last PIN of a link went without a poll, from its creation until its token was
+// collected, or until now.
 func (w *world) longestGap(name string) time.Duration {
 	w.Helper()
 	device := name + " (" + w.namespace + ")"

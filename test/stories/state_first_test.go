@@ -68,8 +68,8 @@ func testMovedServer(t *testing.T, how, at string, strikes func(*http.Request) b
 		first.kill()
 		asked := w.sim.Count(plextest.Resources)
 		w.startOperator()
-		if at == "device Secret" { // The address was lost with the operator, before anything showed it.
-			w.eventually("a look for the server", func() error {
+		if at == "device Secret" { // The address was lost with the operator, before it was stored anywhere.
+			w.eventually("a request for the resources", func() error {
 				if w.sim.Count(plextest.Resources) == asked {
 					return errNotYet
 				}
@@ -94,7 +94,7 @@ func testMovedServer(t *testing.T, how, at string, strikes func(*http.Request) b
 		return nil
 	})
 	w.sim.ClearFaults()
-	w.linked("neighbour") // The operator had time to put the former address back.
+	w.linked("neighbour") // Gives the operator time to restore the former address.
 	w.poke()
 	w.advance(30 * time.Minute)
 	w.settled("kometa")
@@ -123,7 +123,7 @@ func strikingAt(how string, strikes func(*http.Request) bool) func(*operator) {
 	}
 }
 
-// urlsOf returns the addresses that a Secret had, in order.
+// urlsOf returns the successive addresses in a Secret.
 func urlsOf(secrets *recording[*corev1.Secret], name string) []string {
 	var urls []string
 	_, versions := secrets.of(name)
@@ -167,7 +167,7 @@ func TestSecretsOfAnInterruptedRenamingAreRemoved(t *testing.T) {
 	}
 }
 
-// hasExactly waits until the Secrets of the namespace have these names.
+// hasExactly waits until the namespace has exactly the named Secrets.
 func (w *world) hasExactly(names ...string) {
 	w.Helper()
 	slices.Sort(names)

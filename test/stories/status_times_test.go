@@ -18,7 +18,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// statusTimes are the times of the status, each with a patch of the status that sets it.
+// statusTimes holds, for each time in the status, a patch that sets it.
 var statusTimes = map[string]string{
 	"status.conditions[].lastTransitionTime": `{"conditions":[{"type":"Ready","status":"True","reason":"Linked","message":"x","lastTransitionTime":%q}]}`,
 	"status.pin.expirationTime":              `{"pin":{"code":"ABCD","linkURL":"https://plex.tv/link","expirationTime":%q}}`,
@@ -26,7 +26,7 @@ var statusTimes = map[string]string{
 	"status.queuedTime":                      `{"queuedTime":%q}`,
 }
 
-// editStatus edits the status of a PlexLink by hand, as `kubectl edit --subresource=status` does.
+// editStatus patches the status of a PlexLink, as `kubectl edit --subresource=status` does.
 func (w *world) editStatus(name, status string) error {
 	link := &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace}}
 	return admin.Status().Patch(w.Context(), link, client.RawPatch(types.MergePatchType, []byte(`{"status":`+status+`}`)))
@@ -45,30 +45,30 @@ func TestEveryTimeOfTheAPIHasThePattern(t *testing.T) {
 	})
 	slices.Sort(times)
 	if want := slices.Sorted(maps.Keys(statusTimes)); !slices.Equal(times, want) {
-		t.Errorf("got the times %q, want %q: add what is new to statusTimes", times, want)
+		t.Errorf("got the times %q, want %q: add new ones to statusTimes", times, want)
 	}
 	if len(patterns) != 1 || patterns[""] {
-		t.Fatalf("got the patterns %q, want the same one at every time", slices.Collect(maps.Keys(patterns)))
+		t.Fatalf("got the patterns %q, want the same one for every time", slices.Collect(maps.Keys(patterns)))
 	}
 	pattern := regexp.MustCompile(slices.Collect(maps.Keys(patterns))[0])
-	taken := 0
+	accepted := 0
 	for _, form := range formsOfTime() {
 		if !pattern.MatchString(form) {
 			continue
 		}
-		taken++
+		accepted++
 		var decoded metav1.Time
 		if err := json.Unmarshal([]byte(fmt.Sprintf("%q", form)), &decoded); err != nil {
-			t.Errorf("%s is taken, but Go cannot read it: %v", form, err)
+			t.Errorf("%s is accepted, but Go cannot parse it: %v", form, err)
 			continue
 		}
 		again, err := json.Marshal(decoded)
 		if err != nil || !pattern.MatchString(strings.Trim(string(again), `"`)) {
-			t.Errorf("%s is taken, but Go writes it as %s, which is refused (%v)", form, again, err)
+			t.Errorf("%s is accepted, but Go writes it as %s, which is rejected (%v)", form, again, err)
 		}
 	}
-	if taken < 10 {
-		t.Errorf("the pattern takes %d forms, want those of RFC 3339", taken)
+	if accepted < 10 {
+		t.Errorf("the pattern accepts %d forms, want those of RFC 3339", accepted)
 	}
 }
 
@@ -105,11 +105,11 @@ func TestTimeThatGoCannotParseIsRefusedInTheStatus(t *testing.T) {
 			"0001-01-01T00:00:00Z", "tomorrow", "",
 		} {
 			if err := w.editStatus("kometa", fmt.Sprintf(status, form)); !apierrors.IsInvalid(err) {
-				t.Errorf("%s: %q: got %v, want it refused as invalid", path, form, err)
+				t.Errorf("%s: %q: got %v, want it rejected as invalid", path, form, err)
 			}
 		}
 	}
-	w.startOperator() // It starts, and works.
+	w.startOperator() // It still works.
 	w.enterPIN("kometa")
 	w.reaches("kometa", v1alpha1.ReasonLinked)
 }
@@ -126,10 +126,10 @@ func TestOperatorSurvivesTimesThatAreEditedByHand(t *testing.T) {
 			"2026-01-02T03:04:05-23:59", "1000-01-01T00:00:00Z", "2000-01-01T00:00:00+10:00", "8999-12-31T23:59:59-10:00", "9999-12-31T23:59:59Z",
 		} {
 			if err := w.editStatus("kometa", fmt.Sprintf(status, form)); err != nil {
-				t.Errorf("%s: %q: got %v, want it taken", path, form, err)
+				t.Errorf("%s: %q: got %v, want it accepted", path, form, err)
 			}
 		}
-		w.poke() // No edit of a status triggers a reconcile.
+		w.poke() // Status edits trigger no reconcile.
 		w.eventually("the repair of "+path, func() error {
 			link := w.link("kometa")
 			if link.Status.PIN != nil || link.Status.QueuedTime != nil || len(link.Status.Conditions) != 4 {
@@ -141,6 +141,6 @@ func TestOperatorSurvivesTimesThatAreEditedByHand(t *testing.T) {
 			return nil
 		})
 	}
-	w.linked("neighbour") // One link's status delays no other.
+	w.linked("neighbour") // Other links are not affected.
 	w.reaches("kometa", v1alpha1.ReasonLinked)
 }

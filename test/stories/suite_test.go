@@ -29,13 +29,13 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// The API server that all stories share; each has a namespace, a simulator and an operator of its own.
+// All stories share the API server; each has its own namespace, simulator and operator.
 var (
 	admin          client.Client
 	adminConfig    *rest.Config
-	operatorConfig *rest.Config // the rights of config/rbac/role.yaml, and no others
+	operatorConfig *rest.Config // has exactly the permissions in config/rbac/role.yaml
 	kubeconfigFile string
-	assets         string                                                                              // folder of kube-apiserver, kubectl and the like
+	assets         string                                                                              // directory of kube-apiserver, kubectl and the like
 	managerFile    = filepath.Join(os.TempDir(), fmt.Sprintf("plexlink-test-%d.manager", os.Getpid())) // see buildManager
 	testScheme     = runtime.NewScheme()
 )
@@ -64,7 +64,7 @@ func runSuite(m *testing.M) (int, error) {
 	}
 	assets = filepath.Join(root, "bin", "k8s")
 	if _, err := os.Stat(filepath.Join(assets, "kube-apiserver")); err != nil {
-		return 0, fmt.Errorf("there is no kube-apiserver in %s: run `make control-plane` first", assets)
+		return 0, fmt.Errorf("kube-apiserver not found in %s: run `make control-plane` first", assets)
 	}
 	environment := &envtest.Environment{
 		BinaryAssetsDirectory: assets,
@@ -88,7 +88,7 @@ func runSuite(m *testing.M) (int, error) {
 		return 0, err
 	}
 	if operatorConfig, err = serviceAccountConfig(filepath.Join(root, "config", "rbac", "role.yaml")); err != nil {
-		return 0, fmt.Errorf("set up the operator's rights: %w", err)
+		return 0, fmt.Errorf("set up the operator's permissions: %w", err)
 	}
 	kubeconfigFile = filepath.Join(os.TempDir(), fmt.Sprintf("plexlink-test-%d.kubeconfig", os.Getpid()))
 	if err := os.WriteFile(kubeconfigFile, environment.KubeConfig, 0o600); err != nil {
@@ -101,7 +101,7 @@ func runSuite(m *testing.M) (int, error) {
 	if code == 0 {
 		stopGarbageCollector()
 		err = goleak.Find(before,
-			// Connections of the clients that all stories share, which are kept for reuse.
+			// Idle connections of the clients that all stories share.
 			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
 			goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"),
 			goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"),
@@ -114,7 +114,7 @@ func runSuite(m *testing.M) (int, error) {
 	return code, err
 }
 
-// serviceAccountConfig makes a ServiceAccount with the role of the file bound to it, and a token for it.
+// serviceAccountConfig creates a ServiceAccount with the role in the file and returns a config with a token for it.
 func serviceAccountConfig(roleFile string) (*rest.Config, error) {
 	ctx := context.Background()
 	text, err := os.ReadFile(roleFile)
@@ -155,7 +155,7 @@ func serviceAccountConfig(roleFile string) (*rest.Config, error) {
 	return config, nil
 }
 
-// namespaceOf returns the beginning of a test's namespace.
+// namespaceOf returns the prefix of a test's namespace.
 func namespaceOf(t testing.TB) string {
 	name := strings.Map(func(r rune) rune {
 		switch {

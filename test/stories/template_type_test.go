@@ -17,12 +17,12 @@ import (
 
 const otherType corev1.SecretType = "example.com/plex"
 
-// withType sets spec.secret.template.type to another one.
+// withType sets spec.secret.template.type to otherType.
 func withType(l *v1alpha1.PlexLink) {
 	l.Spec.Secret.Template = &v1alpha1.SecretTemplate{Type: string(otherType)}
 }
 
-// hasType waits until a Secret has the type.
+// hasType waits until a Secret has the type, and returns it.
 func (w *world) hasType(name string, want corev1.SecretType) *corev1.Secret {
 	w.Helper()
 	var secret *corev1.Secret
@@ -45,7 +45,7 @@ func TestChangedTypeReplacesTheSecretAtOnce(t *testing.T) {
 	w.change("kometa", withType)
 	secret := w.hasType("kometa", otherType)
 	if secret.UID == old.UID || string(secret.Data["PLEX_TOKEN"]) != string(old.Data["PLEX_TOKEN"]) {
-		t.Errorf("got the uid %s and the same token: %t, want another and true", secret.UID, string(secret.Data["PLEX_TOKEN"]) == string(old.Data["PLEX_TOKEN"]))
+		t.Errorf("got UID %s and the same token: %t, want another UID and true", secret.UID, string(secret.Data["PLEX_TOKEN"]) == string(old.Data["PLEX_TOKEN"]))
 	}
 	w.hasEvent("SecretRecreated", "Deleted Secret kometa of type Opaque to create it with type example.com/plex")
 	w.reaches("kometa", v1alpha1.ReasonLinked)
@@ -56,9 +56,9 @@ func TestChangedTypeReplacesTheSecretAtOnce(t *testing.T) {
 		}
 		return nil
 	})
-	// The first is the Secret as it was when the watch began.
+	// The first event is the existing Secret.
 	if !slices.Equal(seen, []watch.EventType{watch.Added, watch.Deleted, watch.Added}) {
-		t.Errorf("a watch has seen %v, want the old one deleted and the new one added", seen)
+		t.Errorf("got the watch events %v, want the old Secret deleted and the new one added", seen)
 	}
 	if _, versions := secrets.of("kometa"); versions[2].Type != otherType {
 		t.Errorf("got type %s added, want %s", versions[2].Type, otherType)
@@ -123,7 +123,7 @@ func TestForeignSecretThatTakesThePlaceOfTheOldOneIsNotDeleted(t *testing.T) {
 	w.change("kometa", withType)
 	w.reaches("kometa", v1alpha1.ReasonSecretConflict)
 	if got := w.secret("kometa"); got == nil || got.UID != foreign.UID || string(got.Data["password"]) != "precious" {
-		t.Error("the foreign Secret was touched, want it as it was")
+		t.Error("the foreign Secret changed, want it untouched")
 	}
 	if err := admin.Delete(w.Context(), foreign); err != nil {
 		t.Fatal(err)

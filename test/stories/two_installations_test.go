@@ -21,7 +21,7 @@ exec "$@"`
 	return []string{"unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", script, namespace}
 }
 
-// mayElect gives the operator the rights that the chart gives several replicas, for Leases of these names.
+// mayElect grants the operator the permissions the chart grants several replicas, for the named Leases.
 func (w *world) mayElect(names ...string) {
 	w.Helper()
 	meta := metav1.ObjectMeta{Name: "leader-election", Namespace: w.namespace}
@@ -46,7 +46,7 @@ func (w *world) mayElect(names ...string) {
 func TestTwoInstallationsInOneNamespaceServeTheirNamespaces(t *testing.T) {
 	t.Parallel()
 	if out, err := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "--mount", "true").CombinedOutput(); err != nil {
-		t.Skipf("running as in a Pod takes user namespaces, which this machine does not permit: %v %s", err, out)
+		t.Skipf("running as in a Pod needs user namespaces, which this machine does not permit: %v %s", err, out)
 	}
 	media, games := newWorld(t), newWorld(t)
 	media.mayElect("plexlink-media", "plexlink-games")
@@ -67,6 +67,6 @@ func TestTwoInstallationsInOneNamespaceServeTheirNamespaces(t *testing.T) {
 		holders[*lease.Spec.HolderIdentity] = true
 	}
 	if got := strings.Join(names, " "); got != "plexlink-games plexlink-media" || len(holders) != 2 {
-		t.Errorf("got the Leases %q of %d holders, want one of each installation", got, len(holders))
+		t.Errorf("got the Leases %q with %d holders, want one for each installation", got, len(holders))
 	}
 }

@@ -43,7 +43,7 @@ func newCluster(w *world) *cluster {
 	return c
 }
 
-// start runs a program beside the story, with the cluster as its current one.
+// start runs a program in the background with the cluster's kubeconfig.
 func (c *cluster) start(program string, args ...string) {
 	c.Helper()
 	cmd := exec.Command(program, args...)
@@ -79,14 +79,14 @@ func (c *cluster) kubectl(args ...string) string {
 	return c.run("", filepath.Join(assets, "kubectl"), args...)
 }
 
-// deploys installs what `make deploy` does.
+// deploys installs the same manifests as `make deploy`.
 func (c *cluster) deploys() {
 	c.Helper()
 	c.kubectl("apply", "-k", "../../config/default")
 	c.kubectl("wait", "--for", "condition=Established", "crd/plexlinks.plexlink.dev")
 }
 
-// undeploys runs `make undeploy`, and checks that nothing is left.
+// undeploys runs `make undeploy` and checks that nothing is left.
 func (c *cluster) undeploys() {
 	c.Helper()
 	start := time.Now()

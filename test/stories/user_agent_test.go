@@ -31,7 +31,7 @@ func TestEveryRequestHasTheUserAgentOfTheOperator(t *testing.T) {
 		plextest.Identity, plextest.Sections,
 	} {
 		if !seen[endpoint] {
-			t.Errorf("got no request to %s, want some", endpoint)
+			t.Errorf("got no request to %s, want at least one", endpoint)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func (w *world) vanish(name string) {
 	}
 }
 
-// Fault A5: the finalizer is put back, however another client removed it.
+// Fault A5: the finalizer is restored, however another client removed it.
 func TestFinalizerThatIsRemovedIsPutBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -75,22 +75,22 @@ func TestFinalizerThatIsRemovedIsPutBack(t *testing.T) {
 	w.hasExactly()
 }
 
-// Fault A5: a link that is gone without its finalizer is ended from memory.
+// Fault A5: a link deleted without its finalizer is cleaned up from memory.
 func TestLinkThatVanishesIsSignedOutAndItsSecretsAreDeleted(t *testing.T) {
 	t.Parallel()
 	for name, vanish := range map[string]func(w *world, blind *atomic.Bool){
 		"stripped, then deleted": func(w *world, blind *atomic.Bool) {
-			blind.Store(true) // The operator would put the finalizer back before the deletion.
+			blind.Store(true) // Otherwise the operator would restore the finalizer before the deletion.
 			w.patch("kometa", `{"metadata":{"finalizers":null}}`)
 			w.delete("kometa")
 			w.isGone("kometa")
 			blind.Store(false)
 		},
-		"deleted and stripped in one go": func(w *world, _ *atomic.Bool) {
+		"deleted and stripped at once": func(w *world, _ *atomic.Bool) {
 			w.vanish("kometa")
 			w.isGone("kometa")
 		},
-		"deleted and created anew": func(w *world, blind *atomic.Bool) {
+		"deleted and recreated": func(w *world, blind *atomic.Bool) {
 			blind.Store(true)
 			w.patch("kometa", `{"metadata":{"finalizers":null}}`)
 			w.delete("kometa")
@@ -115,15 +115,15 @@ func TestLinkThatVanishesIsSignedOutAndItsSecretsAreDeleted(t *testing.T) {
 			vanish(w, &blind)
 			w.eventually("the sign-out", func() error {
 				if opensPlexTV(w, token) {
-					return errors.New("the token is valid")
+					return errors.New("the token is still valid")
 				}
 				return nil
 			})
-			if name == "deleted and created anew" {
+			if name == "deleted and recreated" {
 				if link := w.awaitsPIN("kometa"); link.UID == first.UID {
-					t.Fatal("got the first link")
+					t.Fatal("got the first link, want the second")
 				}
-				w.eventually("the end of the first Secret", func() error {
+				w.eventually("the first Secret to be deleted", func() error {
 					if secret := w.secret("kometa"); secret != nil && secret.Labels[v1alpha1.UIDLabel] == string(first.UID) {
 						return errors.New("it still exists")
 					}
@@ -195,7 +195,7 @@ func TestRetainedLinkThatVanishesKeepsItsSecrets(t *testing.T) {
 	}
 }
 
-// Fault A5: what `manager --uninstall` has released stays signed in, also when it is deleted at once.
+// Fault A5: a link released by `manager --uninstall` stays signed in, even if it is deleted right away.
 func TestReleasedLinkIsNotSignedOut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -206,7 +206,7 @@ func TestReleasedLinkIsNotSignedOut(t *testing.T) {
 		w.linked(name)
 		w.settled(name)
 		tokens = append(tokens, w.accountToken(name))
-		w.leaves(name, name+v1alpha1.DeviceSecretSuffix) // The first is for the garbage collector.
+		w.leaves(name, name+v1alpha1.DeviceSecretSuffix) // The garbage collector would delete the first.
 	}
 	if count, err := controller.Release(t.Context(), admin, w.clock.Now(), w.namespace); err != nil || count != len(names) {
 		t.Fatalf("got %d links released (%v), want %d", count, err, len(names))
@@ -218,7 +218,7 @@ func TestReleasedLinkIsNotSignedOut(t *testing.T) {
 	w.remembers(o, 0)
 	for i, name := range names {
 		if w.secret(name+v1alpha1.DeviceSecretSuffix) == nil || !opensPlexTV(w, tokens[i]) {
-			t.Errorf("%s: got it ended, want its device Secret and its token to stay", name)
+			t.Errorf("%s: the device Secret or its token is gone, want both kept", name)
 		}
 	}
 	if got := w.sim.Count(plextest.SignOut); got != 0 {

@@ -41,7 +41,7 @@ func newWire(w *world, to string) *wire {
 	return c
 }
 
-// newAPIServerWire returns a wire to the API server and its host for an operator.
+// newAPIServerWire returns a wire to the API server and the URL of its near end.
 func newAPIServerWire(w *world) (c *wire, host string) {
 	w.Helper()
 	address, err := url.Parse(operatorConfig.Host)
@@ -88,7 +88,7 @@ func (c *wire) add(ends ...net.Conn) bool {
 	return !c.gone
 }
 
-// cut breaks the connections, and each new one, until mend.
+// cut closes all connections, and each new one until mend.
 func (c *wire) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

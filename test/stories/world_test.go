@@ -69,7 +69,7 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// eventually waits until the condition holds; it returns nil when it does.
+// eventually waits until the condition returns nil.
 func (w *world) eventually(what string, condition func() error) {
 	w.Helper()
 	w.eventuallyWithin(20*time.Second, what, condition)
@@ -78,11 +78,11 @@ func (w *world) eventually(what string, condition func() error) {
 func (w *world) eventuallyWithin(limit time.Duration, what string, condition func() error) {
 	w.Helper()
 	if err := waitFor(limit, condition); err != nil {
-		w.Fatalf("%s did not happen: %v", what, err)
+		w.Fatalf("timed out waiting for %s: %v", what, err)
 	}
 }
 
-// waitFor returns nil as soon as the condition holds, or its last error when the time is up.
+// waitFor returns nil as soon as the condition does, or its last error when the time is up.
 func waitFor(limit time.Duration, condition func() error) error {
 	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
 		if err := condition(); err == nil || time.Now().After(deadline) {
@@ -137,7 +137,7 @@ func (w *world) events() []eventsv1.Event {
 	return events.Items
 }
 
-// hasEvent waits for an event with the reason and a text in its note.
+// hasEvent waits for an event with the reason and text in its note.
 func (w *world) hasEvent(reason, text string) {
 	w.Helper()
 	w.eventually("event "+reason, func() error {

@@ -30,7 +30,7 @@ func TestIdlePollReadsAtMostOneSecretAndWritesNothing(t *testing.T) {
 		}
 	}
 	if reads := o.count(http.MethodGet, "/secrets/"); reads > polls || toAPIServer != reads {
-		t.Errorf("got %d reads of Secrets and %d other requests for %d idle polls, want one read each at most, and nothing else",
+		t.Errorf("got %d reads of Secrets and %d other requests for %d idle polls, want at most one read each and nothing else",
 			reads, toAPIServer-reads, polls)
 	}
 	if writes := o.written(); len(writes) > 0 {
@@ -49,7 +49,7 @@ func TestRefreshCostsAtMostTwoWrites(t *testing.T) {
 	w.sim.ResetRequests()
 	w.refresh("kometa")
 	w.poke()
-	w.linked("tautulli") // The operator had time to write more.
+	w.linked("tautulli") // Gives the operator time to write more.
 	var writes []string
 	for _, write := range o.written() {
 		if strings.Contains(write, "kometa") {
@@ -57,10 +57,10 @@ func TestRefreshCostsAtMostTwoWrites(t *testing.T) {
 		}
 	}
 	if len(writes) > 4 {
-		t.Errorf("got %d writes for two refreshes, want two each at most: %q", len(writes), writes)
+		t.Errorf("got %d writes for two refreshes, want at most two each: %q", len(writes), writes)
 	}
 	if n := w.sim.Count(plextest.Resources); n != 2 {
-		t.Errorf("got %d requests for the resources, want one of the refresh and one of the other link", n)
+		t.Errorf("got %d requests for the resources, want one for the refresh and one for the other link", n)
 	}
 }
 
@@ -79,7 +79,7 @@ func TestFormerServersAndDeletedLinksLeaveNothingInMemory(t *testing.T) {
 	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Spec.Server.URL = "http://192.168.1.100:1" })
 	w.reaches("kometa", v1alpha1.ReasonLinked)
 	if took := time.Since(began); took > 2*time.Second+loadSlack {
-		t.Errorf("got the good address after %s, want no back-off of the bad ones", round(took))
+		t.Errorf("got the good address after %s, want no backoff from the bad ones", round(took))
 	}
 	o.shows("plexlink_remembered_links 1")
 	w.create("waiting")

@@ -30,7 +30,7 @@ func (w *world) enterPINAs(name string, account *plextest.Account) (code, token 
 	return code, token
 }
 
-// showsAnotherPIN waits until a link shows another PIN than before and returns its code.
+// showsAnotherPIN waits until a link shows a PIN other than before, and returns its code.
 func (w *world) showsAnotherPIN(name, before string) string {
 	w.Helper()
 	w.eventually("another PIN of "+name, func() error {
@@ -57,7 +57,7 @@ func checkNeverTaken(w *world, token string, secrets ...string) {
 		}
 		for key, value := range secret.Data {
 			if bytes.Contains(value, []byte(token)) {
-				w.Errorf("got the stranger's token in key %s of Secret %s, want it nowhere", key, name)
+				w.Errorf("got the stranger's token in key %s of Secret %s, want it in none", key, name)
 			}
 		}
 	}
@@ -86,7 +86,7 @@ func TestTokenOfAnotherAccountIsSignedOutAndNeverUsed(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			bob := w.sim.AddAccount("bob")
-			w.server.Update(func(s *plextest.Server) { s.SharedWith = []*plextest.Account{bob} }) // He could use it.
+			w.server.Update(func(s *plextest.Server) { s.SharedWith = []*plextest.Account{bob} }) // Bob's token would work.
 			spec, called := wanted(w.alice)
 			secrets := w.recordSecrets()
 			w.startOperator()
@@ -119,7 +119,7 @@ func TestTokenOfAnotherAccountIsSignedOutAndNeverUsed(t *testing.T) {
 			}
 			for _, secret := range versions {
 				if string(secret.Data[keyToken]) == stranger {
-					t.Error("the stranger's token was stored as the link's")
+					t.Error("the stranger's token was stored as the link's, want it never stored")
 				}
 			}
 		})
@@ -170,10 +170,10 @@ func TestStrangerWhoEntersThePINOfARelinkChangesNothing(t *testing.T) {
 	}
 	checkNeverTaken(w, stranger, "kometa", "kometa-plexlink-device")
 	if !slices.Contains(w.sim.ValidTokens(), old) || w.accountToken("kometa") != old {
-		t.Error("the token that works was given up, want it kept")
+		t.Error("the working token is gone, want it kept")
 	}
 	if w.secret("kometa").ResourceVersion != before.ResourceVersion {
-		t.Error("the Secret was touched, want it as it was")
+		t.Error("the Secret changed, want it unchanged")
 	}
 	checkSecretOpensServer(t, w.secret("kometa"))
 	w.enterPINAs("kometa", w.alice)
@@ -204,14 +204,14 @@ func TestAccountSetLaterReplacesTheLinkedOne(t *testing.T) {
 	}
 	w.hasEvent(v1alpha1.ReasonWrongAccount, "Linked to alice")
 	if w.secret("kometa").ResourceVersion != before.ResourceVersion || !slices.Contains(w.sim.ValidTokens(), old) {
-		t.Error("the Secret or its token was touched, want both as they were")
+		t.Error("the Secret changed or its token is invalid, want both kept")
 	}
 	w.enterPINAs("kometa", bob)
 	if link := w.reaches("kometa", v1alpha1.ReasonLinked); link.Status.Account.Username != "bob" || link.Status.Server.Owner != "alice" {
-		t.Errorf("got the account %+v and the server %+v, want bob and alice's", link.Status.Account, link.Status.Server)
+		t.Errorf("got the account %+v and the server %+v, want bob and alice's server", link.Status.Account, link.Status.Server)
 	}
 	checkSecretOpensServer(t, w.secret("kometa"))
-	w.eventually("the end of alice's token", func() error {
+	w.eventually("alice's token to be revoked", func() error {
 		if slices.Contains(w.sim.ValidTokens(), old) {
 			return errNotYet
 		}
@@ -223,7 +223,7 @@ func TestAccountSetLaterReplacesTheLinkedOne(t *testing.T) {
 func TestMissingServerIsExplainedByTheAccountThatEnteredThePIN(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
-		server string // of bob
+		server string // the name of bob's server
 		asked  string // spec.server.name
 		want   string // the beginning of the message
 	}{
@@ -253,7 +253,7 @@ func TestMissingServerIsExplainedByTheAccountThatEnteredThePIN(t *testing.T) {
 			w.enterPINAs("kometa", w.alice)
 			w.reaches("kometa", v1alpha1.ReasonLinked)
 			checkSecretOpensServer(t, w.secret("kometa"))
-			w.eventually("the end of bob's token", func() error {
+			w.eventually("bob's token to be revoked", func() error {
 				if slices.Contains(w.sim.ValidTokens(), token) {
 					return errNotYet
 				}
@@ -287,7 +287,7 @@ func TestNoTokenIsUsedWhileItsAccountIsUnknown(t *testing.T) {
 				return nil
 			})
 			if got := w.accountToken("kometa"); got != "" || w.secret("kometa") != nil {
-				t.Error("the token was taken, want it to wait for its account")
+				t.Error("the token was stored before its account was known, want it held back")
 			}
 			if n := len(w.sim.PINs()); n != 1 {
 				t.Errorf("got %d PINs meanwhile, want one", n)
@@ -297,7 +297,7 @@ func TestNoTokenIsUsedWhileItsAccountIsUnknown(t *testing.T) {
 			if person == "alice" {
 				w.reaches("kometa", v1alpha1.ReasonLinked)
 				if got := w.accountToken("kometa"); got != token {
-					t.Error("got another token, want that of the PIN")
+					t.Error("got another token, want the PIN's")
 				}
 				return
 			}
