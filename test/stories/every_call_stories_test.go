@@ -152,6 +152,20 @@ var everyStory = map[string]story{
 		c.person = c.alice
 		c.until("linked", c.ready("kometa"))
 	}},
+	"linkRef": {linkedKometa(allowsLinkRefs), func(c *trial) {
+		c.create("tautulli", refersTo("kometa"))
+		c.until("linked", c.ready("tautulli"))
+	}},
+	"linkRef and sign out everywhere": {func(c *trial) {
+		c.linked("kometa", allowsLinkRefs)
+		c.linked("tautulli", refersTo("kometa"))
+	}, func(c *trial) {
+		leader, follower := c.accountToken("kometa"), c.accountToken("tautulli")
+		c.sim.RevokeTokens(c.alice)
+		c.clock.advance(70 * time.Minute)
+		c.until("the leader linked again", c.linkedAnew("kometa", leader))
+		c.until("the follower linked again", c.linkedAnew("tautulli", follower))
+	}},
 	"delete with Revoke": {linkedKometa(), func(c *trial) {
 		c.deleted(c.link("kometa"))
 		c.until("its end", c.gone("kometa"))
