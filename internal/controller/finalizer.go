@@ -29,7 +29,7 @@ func (r *Reconciler) keepFinalizer(ctx context.Context, s *scope) error {
 		return fmt.Errorf("add finalizer: %w", err)
 	}
 	s.link = link
-	s.memory.written = link.ResourceVersion
+	s.memory.newest = link.ResourceVersion
 	return nil
 }
 
@@ -52,7 +52,7 @@ func (r *Reconciler) removeFinalizer(ctx context.Context, s *scope) error {
 	if err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("remove finalizer: %w", err))
 	}
-	s.memory.written = link.ResourceVersion
+	s.memory.newest = link.ResourceVersion
 	return nil
 }
 

@@ -45,8 +45,9 @@ type entry struct {
 	// device is the device Secret that state was last read from or written to; zero: none.
 	device secretVersion
 
-	// written is the resource version of our last write to the PlexLink, to detect that the cache is behind it.
-	written string
+	// newest is the resource version of the PlexLink that this process first read or last wrote, to detect that the cache is
+	// behind it.
+	newest string
 	// queuedAs identifies the link as it joined the queue for a PIN: while it is unchanged, nothing is read.
 	queuedAs string
 	// template is the result of checking spec.secret.template of a generation.
@@ -107,7 +108,7 @@ func (m *memory) entryOf(link *v1alpha1.PlexLink) *entry {
 	name := types.NamespacedName{Namespace: link.Namespace, Name: link.Name}
 	e := m.links[name]
 	if e == nil {
-		e = &entry{uid: link.UID}
+		e = &entry{uid: link.UID, newest: link.ResourceVersion}
 		m.links[name] = e
 	}
 	return e

@@ -246,10 +246,10 @@ func (r *Reconciler) retryUnread(name types.NamespacedName) ctrl.Result {
 	return result
 }
 
-// readLink reads the PlexLink from the cache, or from the API server if the cache is behind our own last write: with an old
-// status the same one would be written again. Before a link is ended from memory the API server confirms that it is gone,
-// and, if nothing is remembered about it, that it is being deleted: it may have ended already. It returns nil if there is
-// no such PlexLink.
+// readLink reads the PlexLink from the cache, or from the API server if the cache may be behind: the first time, because a new
+// process may be served an old list, and until the cache has seen our own last write. With an old version a deleted link would
+// get a PIN, a Secret its former content, and a status would be written twice. Before a link is ended from memory the API
+// server confirms that it is gone. It returns nil if there is no such PlexLink.
 func (r *Reconciler) readLink(ctx context.Context, name types.NamespacedName) (*v1alpha1.PlexLink, error) {
 	var link v1alpha1.PlexLink
 	e := r.memory.find(name)
@@ -260,9 +260,7 @@ func (r *Reconciler) readLink(ctx context.Context, name types.NamespacedName) (*
 		return nil, err
 	case e == nil && gone:
 		return nil, nil
-	case e == nil && link.DeletionTimestamp == nil:
-		return &link, nil
-	case e != nil && !gone && e.uid == link.UID && !olderThan(link.ResourceVersion, e.written):
+	case e != nil && !gone && e.uid == link.UID && !olderThan(link.ResourceVersion, e.newest):
 		return &link, nil
 	}
 	var live v1alpha1.PlexLink
@@ -293,7 +291,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
 	if err := r.Client.Status().Patch(ctx, after, client.MergeFrom(s.link), client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("write status: %w", err))
 	}
-	s.memory.written = after.ResourceVersion
+	s.memory.newest = after.ResourceVersion
 	s.notices = append(s.notices, statusNotices(s.link.Status, status)...)
 	return nil
 }

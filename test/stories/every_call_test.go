@@ -22,14 +22,19 @@ var (
 
 // How a call goes wrong.
 const (
-	diesBefore = "dies before"
-	diesAfter  = "dies after"
-	fails      = "fails"
-	answerLost = "answer lost"
+	diesBefore   = "dies before"
+	diesAfter    = "dies after"
+	diesOldLists = "dies after, next one gets old lists"
+	fails        = "fails"
+	answerLost   = "answer lost"
 )
 
-// lateness is by how much the operator's watches are behind the API server in a mode.
-var lateness = map[string]time.Duration{"watches 0.7s late": 700 * time.Millisecond, "watches 4s late": 4 * time.Second}
+// views are how the operator's watches differ from the API server in a mode without a call that goes wrong.
+var views = map[string]func(*world, *strike) func(*operator){
+	"watches 0.7s late": func(w *world, _ *strike) func(*operator) { return watchesLate(w, "", 700*time.Millisecond) },
+	"watches 4s late":   func(w *world, _ *strike) func(*operator) { return watchesLate(w, "", 4*time.Second) },
+	"events dropped":    func(w *world, k *strike) func(*operator) { return eventsDropped(w, k.isArmed) },
+}
 
 // call is the nth call with a name since the story began.
 type call struct {
@@ -64,17 +69,23 @@ type strike struct {
 	mode            string
 
 	mu     sync.Mutex
-	armed  bool
+	since  string // the resource version at which counting started
 	counts map[string]int
 	calls  []call
 	hit    *http.Request // that went wrong
 }
 
 // arm starts counting.
-func (s *strike) arm() {
+func (s *strike) arm(resourceVersion string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.armed = true
+	s.since = resourceVersion
+}
+
+func (s *strike) isArmed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.since != ""
 }
 
 // attach makes an operator's calls pass the strike.
@@ -87,7 +98,7 @@ func (s *strike) attach(o *operator) {
 		return nil
 	}
 	o.loses = func(req *http.Request) bool {
-		if s.isHit(req) && s.mode == diesAfter && o.dead.CompareAndSwap(false, true) {
+		if s.isHit(req) && (s.mode == diesAfter || s.mode == diesOldLists) && o.dead.CompareAndSwap(false, true) {
 			close(o.died)
 		}
 		return s.isHit(req)
@@ -99,7 +110,7 @@ func (s *strike) see(req *http.Request) bool {
 	name := s.nameOf(req)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.armed || name == "" {
+	if s.since == "" || name == "" {
 		return false
 	}
 	s.counts[name]++
@@ -115,6 +126,12 @@ func (s *strike) isHit(req *http.Request) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.hit == req
+}
+
+func (s *strike) hasHit() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hit != nil
 }
 
 // nameOf names a call; "" for a watch, an event or a list of an informer.
@@ -149,15 +166,18 @@ func (s story) tell(w *world, at call, mode string, want *result) result {
 	k := &strike{namespace: w.namespace, plex: w.sim.URL, at: at, mode: mode, counts: map[string]int{}}
 	c := newTrial(w, func(o *operator) {
 		k.attach(o)
-		if by := lateness[mode]; by > 0 {
-			watchesLate(w, "", by)(o)
+		if view := views[mode]; view != nil {
+			view(w, k)(o)
+		}
+		if mode == diesOldLists && k.hasHit() {
+			oldLists(w, k.since)(o)
 		}
 	})
 	if s.prepare != nil {
 		s.prepare(c)
 	}
 	shown := c.pinsShown()
-	k.arm()
+	k.arm(w.resourceVersion())
 	s.act(c)
 	k.mu.Lock()
 	r := result{struck: k.hit != nil, calls: slices.Clone(k.calls)}
@@ -197,20 +217,20 @@ func (s story) tell(w *world, at call, mode string, want *result) result {
 	return r
 }
 
-// modesOf returns how a call is made to go wrong; where there is none, only the watches are late. To die before a read is to
+// modesOf returns how a call is made to go wrong; if there is none, only the watches are disturbed. To die before a read is to
 // die after the write before it.
 func modesOf(c call) []string {
 	switch {
 	case c.n == 0 && *exhaustive:
-		return slices.Collect(maps.Keys(lateness))
+		return slices.Collect(maps.Keys(views))
 	case c.n == 0:
-		return []string{"watches 0.7s late"}
+		return []string{"watches 0.7s late", "events dropped"}
 	case !*exhaustive && c.isWrite():
 		return []string{diesBefore, answerLost}
 	case !*exhaustive:
 		return nil
 	case c.isWrite():
-		return []string{diesBefore, diesAfter, fails, answerLost}
+		return []string{diesBefore, diesAfter, diesOldLists, fails, answerLost}
 	default:
 		return []string{fails, answerLost}
 	}
@@ -254,7 +274,7 @@ func TestEveryCallMayFail(t *testing.T) {
 						got := s.tell(w, c, mode, &want)
 						mu.Lock()
 						defer mu.Unlock()
-						if runs++; !got.struck && lateness[mode] == 0 {
+						if runs++; !got.struck && views[mode] == nil {
 							unstruck++
 						}
 						if got.problem != "" {
