@@ -39,3 +39,23 @@ func TestEveryMutantIsCaught(t *testing.T) {
 		})
 	}
 }
+
+// TestEveryCallMayFail replays what real runs show.
+func TestReplayAcceptsTheDesignAndRefusesMistakes(t *testing.T) {
+	t.Parallel()
+	linked := []View{{}, {PIN: 1}, {PIN: 1, Shown: 1}, {Token: 1, Shown: 1}, {Token: 1, Address: 1, Shown: 1},
+		{Token: 1, Address: 1, SecretToken: 1, SecretAddress: 1, Shown: 1}, {Token: 1, Address: 1, SecretToken: 1, SecretAddress: 1}}
+	if got := Replay(linked); got != len(linked) {
+		t.Errorf("got %d of %d views of a link", got, len(linked))
+	}
+	for name, views := range map[string][]View{
+		"status before state":          {{}, {Shown: 1}},
+		"Secret before state":          {{}, {PIN: 1}, {PIN: 1, Shown: 1}, {Token: 1, Shown: 1}, {Token: 1, SecretToken: 1, SecretAddress: 1, Shown: 1}},
+		"another PIN while it is open": {{}, {PIN: 1}, {PIN: 1, Shown: 1}, {PIN: 2, Shown: 1}, {PIN: 2, Token: 1}},
+		"a token without a PIN":        {{}, {Token: 1}},
+	} {
+		if got := Replay(views); got == len(views) {
+			t.Errorf("%s: got it accepted", name)
+		}
+	}
+}

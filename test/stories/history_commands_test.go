@@ -112,11 +112,20 @@ var commands = map[string]func(*history){
 	"die later":         func(h *history) { h.fuse.Store(9) },
 	"stop":              func(h *history) { h.collected(); h.operator().stop() },
 	"start":             func(h *history) { h.collected(); h.operator().stop(); h.restart() },
+	"second manager":    func(h *history) { h.collected(); h.restart() },
+	"one manager":       func(h *history) { h.collected(); h.oneManager() },
 }
 
 func labeled(key, value string) *v1alpha1.SecretTemplate {
 	labels := map[string]v1alpha1.LabelValue{key: v1alpha1.LabelValue(value)}
 	return &v1alpha1.SecretTemplate{Metadata: v1alpha1.SecretTemplateMetadata{Labels: labels}}
+}
+
+// oneManager stops all managers but the one that was started last.
+func (h *history) oneManager() {
+	for _, o := range h.operators[:len(h.operators)-1] {
+		o.stop()
+	}
 }
 
 // keeps records that Secrets may stay from now on: under another name the next link does not adopt them.

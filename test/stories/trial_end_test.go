@@ -37,7 +37,9 @@ func (c *trial) end() []string {
 	}
 	valid := make([]string, 0, 1)
 	for _, token := range c.sim.ValidTokens() {
-		valid = append(valid, symbols.Replace(token))
+		if !c.ignored[token] {
+			valid = append(valid, symbols.Replace(token))
+		}
 	}
 	slices.Sort(valid)
 	lines = append(lines, fmt.Sprintf("plex.tv: %q", valid), "memory: "+c.memory())
