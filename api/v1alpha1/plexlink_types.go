@@ -345,7 +345,7 @@ type SecretTemplate struct {
 	// (`TAUTULLI_PMS_IP: "{{ .Host }}"`, used with envFrom) or of a file (`config.yml`, mounted as a volume).
 	//
 	// Values: `.URL` (without a slash at the end) and its parts `.Scheme`, `.Host`, `.Port`, `.Path`; `.Token`, the
-	// token for this server; `.AccountToken`, the token of the whole account, which plex.tv wants; `.ClientIdentifier`;
+	// token for this server; `.AccountToken`, the token of the whole account, for plex.tv; `.ClientIdentifier`;
 	// `.Server.Name`, `.Server.MachineIdentifier`, `.Server.Version`, `.Server.Owned`; `.Account.Username`,
 	// `.Account.UUID`. All are text but `.Server.Owned`, which is true or false. `.Port` is never empty, `.Path` mostly
 	// is, and `.Host` has no brackets around an IPv6 address.
@@ -358,7 +358,7 @@ type SecretTemplate struct {
 	// own: names are chosen by people, and quotes and line breaks in them must stay data. A template that uses a name
 	// there without toJson or toYaml is refused.
 	//
-	// All keys and texts together may have 128 KiB and 2,000 actions. A mistake shows as the status InvalidTemplate, with
+	// All keys and texts together may have 128 KiB and 2,000 actions. A mistake is reported as status InvalidTemplate, with
 	// key and line, before a PIN is offered. In a Helm chart write `{{ "{{ .URL }}" }}`, or Helm replaces `{{ .URL }}`
 	// with nothing.
 	// +optional

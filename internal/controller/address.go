@@ -181,7 +181,7 @@ type trust struct {
 	id    string
 }
 
-// caError says why the certificates of spec.server.caProvider cannot be used, and what to do.
+// caError explains why the certificates of spec.server.caProvider cannot be used, and what to do.
 type caError struct{ message string }
 
 func (e *caError) Error() string { return e.message }

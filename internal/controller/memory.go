@@ -64,7 +64,7 @@ type entry struct {
 	target types.UID
 	// targetName is the name of the target Secret that target, contested and the back-off of repairs refer to.
 	targetName string
-	// contested says that another client keeps changing the target Secret. It becomes nil when the Secret stayed unchanged for
+	// contested is set while another client keeps changing the target Secret. It becomes nil when the Secret stayed unchanged for
 	// as long as the next repair would have waited.
 	contested *obstacle
 	// claimed is when the token of the last PIN was received; zero once the Secret is in place.

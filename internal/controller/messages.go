@@ -61,7 +61,7 @@ func accountName(account plex.Account) string {
 	return clip(account.UUID)
 }
 
-// authorizedBy says whose token the link has.
+// authorizedBy describes how the link got its token.
 func authorizedBy(s *scope) string {
 	name := accountName(s.state.Account)
 	switch {

@@ -11,7 +11,7 @@ import (
 	"plexlink.dev/operator/internal/plex"
 )
 
-// describeServerError says why no server could be resolved, and what to do.
+// describeServerError explains why no server could be resolved, and what to do.
 func describeServerError(err error, s *scope) serverProblem {
 	if gone, ok := errors.AsType[*goneError](err); ok {
 		return serverProblem{Reason: v1alpha1.ReasonServerNotFound, Definite: gone.unreadable == 0, Message: fmt.Sprintf(
@@ -47,7 +47,7 @@ func describeServerError(err error, s *scope) serverProblem {
 	return serverProblem{Reason: v1alpha1.ReasonPlexUnavailable, Message: plexProblem(err)}
 }
 
-// unreadableHint says that parts of the list of servers could not be read.
+// unreadableHint returns a hint that parts of the list of servers could not be read, or "".
 func unreadableHint(unreadable int) string {
 	if unreadable == 0 {
 		return ""
@@ -63,7 +63,7 @@ func otherAccountHint(s *scope) string {
 	return fmt.Sprintf("; %s entered the PIN: to link another account, run: %s", accountName(s.state.Account), relinkCommand(s.link))
 }
 
-// omittedHint says how many advertised addresses the spec excludes.
+// omittedHint returns a hint at the advertised addresses that the spec excludes, or "".
 func omittedHint(omitted plex.Omitted, spec v1alpha1.ServerSpec) string {
 	hint := ""
 	if n := omitted.ByLocation; n > 0 {
@@ -143,7 +143,7 @@ func (e *unprovenError) describe(spec v1alpha1.ServerSpec) (reason, message stri
 	return reason, what + ": " + strings.Join(parts, "; ") + hint
 }
 
-// sharedHint says why the local addresses of a shared server cannot be used.
+// sharedHint explains why the local addresses of a shared server cannot be used, or returns "".
 func sharedHint(locations []v1alpha1.Location) string {
 	if !slices.Contains(locations, v1alpha1.LocationLocal) {
 		return ""

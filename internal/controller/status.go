@@ -207,7 +207,7 @@ func resolvedFinding(s *scope) *finding {
 	return &finding{metav1.ConditionTrue, v1alpha1.ReasonProven, message}
 }
 
-// podHint says what to do about the address of a Pod.
+// podHint is what to do about the address of a Pod.
 const podHint = ", which ends with it: create a Service for the server, or set spec.server.url"
 
 // syncedFinding reports whether the target Secret has the desired content.

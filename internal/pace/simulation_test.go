@@ -28,7 +28,7 @@ type simulation struct {
 	enterWithin time.Duration // after a PIN is shown
 
 	allowance float64 // requests per second that plex.tv answers; 0: all
-	tells     bool    // plex.tv tells in Retry-After when it will answer the next
+	tells     bool    // plex.tv sends Retry-After
 	bucket    float64
 	filled    time.Time
 
@@ -67,7 +67,7 @@ type simulatedLink struct {
 	entered  time.Time
 	polled   time.Time     // when plex.tv was last asked and answered
 	gap      time.Duration // the longest between two polls
-	lateness time.Duration // from entered to the poll that tells
+	lateness time.Duration // from entered to the poll that returns the token
 	requests int           // answered since
 	linked   time.Time
 }

@@ -43,7 +43,7 @@ type Service struct {
 type Candidate struct {
 	URL      string // http or https, without a trailing slash, user, query or fragment
 	Location Location
-	Pod      bool // the address of a Pod, which ends with it
+	Pod      bool // the address of a Pod, which goes away with it
 	Tier     int  // lower is better; candidates of one tier are equally good
 }
 
@@ -144,7 +144,7 @@ func (p Preferences) rank(s Server, l Location, u *url.URL, ip netip.Addr) (rank
 	return r, usable
 }
 
-// last returns the rank of a candidate that is worse than others, or not.
+// last returns 1 if a candidate is worse than others, else 0.
 func last(worse bool) int {
 	if worse {
 		return 1

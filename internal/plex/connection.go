@@ -85,7 +85,7 @@ func (c Connection) ip(u *url.URL) netip.Addr {
 	return literal(c.Address)
 }
 
-// literal returns the address that the text is; it is not valid if the text is a name.
+// literal parses the text as an IP address; the result is not valid if it is a name.
 func literal(host string) netip.Addr {
 	ip, _ := netip.ParseAddr(strings.Trim(host, "[]"))
 	return ip.Unmap().WithZone("")

@@ -55,7 +55,7 @@ func exchange(rt http.RoundTripper, req *http.Request, read func(io.Reader) erro
 
 func (a answer) successful() bool { return a.status >= 200 && a.status <= 299 }
 
-// isEmpty returns an error when the answer has a body although there is nothing to tell: a page of a proxy proves nothing.
+// isEmpty returns an error if the answer has a body although none is expected: a proxy's page proves nothing.
 func (a answer) isEmpty() error {
 	if len(a.body) > 0 {
 		return errors.New("the answer is not empty")

@@ -32,7 +32,7 @@ type Outcome struct {
 type Proof struct {
 	Chosen   *Candidate // the best proven one; nil if none is proven
 	Version  string     // of the server at Chosen, from its own answer
-	Open     bool       // the server at Chosen answers without a token from here too, so that its yes to the token proves nothing
+	Open     bool       // the server at Chosen answers without a token from here too, so that accepting the token proves nothing
 	Outcomes []Outcome  // one for each candidate, in the same order
 }
 
@@ -68,7 +68,7 @@ const maxBatch = 32
 // returns.
 //
 // A candidate gets the token only after all better ones have failed, so that the token is not sent over http while https
-// may still be proven. A better one fails after 3 s if it does not tell its identity, but after 10 s if it is the right
+// may still be proven. A better one fails after 3 s if it does not return its identity, but after 10 s if it is the right
 // server and its library is slow, as it is until its disks have woken up.
 func (p *Prober) Prove(ctx context.Context, d Device, s Server, candidates []Candidate) Proof {
 	var proof Proof

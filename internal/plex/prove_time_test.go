@@ -20,7 +20,7 @@ import (
 // machine is what answers at an address.
 type machine struct {
 	id       string        // default m, the one that is looked for
-	identity time.Duration // until it tells it
+	identity time.Duration // until it returns its identity
 	library  time.Duration // until it answers to the token
 	status   int           // of that answer; default 200
 	open     time.Duration // until it answers without a token

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// seeExplain says where values and functions are listed.
+// seeExplain refers to the list of values and functions.
 const seeExplain = "; see kubectl explain plexlink.spec.secret.template.data"
 
 var (

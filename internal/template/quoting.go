@@ -19,7 +19,7 @@ var structured = []string{".yaml", ".yml", ".json", ".toml"}
 // tokens, identifiers, numbers.
 var harmless = regexp.MustCompile(`^([A-Za-z0-9_./~+=%:\[\]-]*[A-Za-z0-9_./~+=%\]-])?$`)
 
-// unprintableError says why a value must not be printed. It does not show the value.
+// unprintableError explains why a value must not be printed. It does not contain the value.
 type unprintableError string
 
 func (e unprintableError) Error() string { return string(e) }

@@ -19,7 +19,7 @@ const maxSecret = 1000 << 10
 // it for about a tenth of a second.
 var oneAtATime sync.Mutex
 
-// Error says which key of spec.secret.template.data is wrong, where, and what is wrong. It shows no value.
+// Error describes a mistake in spec.secret.template.data, with its key and line. It contains no value.
 type Error struct {
 	// Key is empty when the mistake is not in a single key.
 	Key string

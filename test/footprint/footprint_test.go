@@ -113,7 +113,7 @@ func TestFootprintOfLargeTemplates(t *testing.T) {
 		metav1.SetMetaDataAnnotation(&link.ObjectMeta, v1alpha1.RefreshRequestedAtAnnotation, "now")
 	}, func(link *v1alpha1.PlexLink) bool { return link.Status.LastHandledRefreshRequest == "now" })
 	manager.report("all of them refreshed at once")
-	w.changeAll(func(link *v1alpha1.PlexLink) { // What is refused is parsed too.
+	w.changeAll(func(link *v1alpha1.PlexLink) { // Refused templates are parsed too.
 		text := v1alpha1.TemplateText(strings.Repeat("{{0}}", 65530/5))
 		link.Spec.Secret.Template.Data = map[string]v1alpha1.TemplateText{"A": text, "B": text}
 	}, func(link *v1alpha1.PlexLink) bool { return readyReason(link) == v1alpha1.ReasonInvalidTemplate })

@@ -61,7 +61,7 @@ func TestFaultsAreSetByRequest(t *testing.T) {
 		t.Error("the server answers although it was stopped")
 	}
 	control(t, sim, "POST", `{"servers": {"My Plex Server": {"stopped": false}}}`, inJSON)
-	device{token: "wrong"}.want(t, http.StatusOK, "GET", m.URL+"/library/sections") // What was not named stays.
+	device{token: "wrong"}.want(t, http.StatusOK, "GET", m.URL+"/library/sections") // Faults that were not named remain.
 
 	control(t, sim, "DELETE", "", nil)
 	if got := statuses(); got != [5]int{200, 200, 200, 200, 200} {
