@@ -166,7 +166,8 @@ func (h *history) heal() {
 		ready := meta.FindStatusCondition(link.Status.Conditions, v1alpha1.ConditionReady)
 		stuck := ready != nil && ready.Reason == v1alpha1.ReasonPINExpired && link.Status.ObservedGeneration == link.Generation
 		bobs := link.Status.Account != nil && link.Status.Account.Username == "bob"
-		asked := link.Annotations[v1alpha1.LinkRequestedAtAnnotation] != link.Status.LastHandledLinkRequest
+		request := link.Annotations[v1alpha1.LinkRequestedAtAnnotation]
+		asked := request != "" && request != link.Status.LastHandledLinkRequest
 		if (stuck || bobs) && !asked && link.Status.PIN == nil {
 			h.asks(v1alpha1.LinkRequestedAtAnnotation)
 			return errors.New("it is asked for a new PIN")
