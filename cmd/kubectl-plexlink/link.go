@@ -1,10 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -20,7 +20,8 @@ import (
 // linkOptions are the flags of link.
 type linkOptions struct {
 	followOptions
-	recipe, server, url, account, dryRun string
+	wanted         v1alpha1.PlexLink
+	recipe, dryRun string
 }
 
 // followOptions are the flags of the commands that show a PIN.
@@ -31,7 +32,8 @@ type followOptions struct {
 
 func (o *followOptions) addFlags(cmd *cobra.Command) {
 	o.qr = "auto"
-	choice(cmd, &o.qr, "qr", "", "When to show a QR code: auto (a terminal with colors and room for it), always or never.", "auto", "always", "never")
+	choice(cmd, &o.qr, "qr", "", "When to show a QR code: auto (in a terminal with colors and room for it), always or never.",
+		"auto", "always", "never")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 30*time.Minute, "How long to wait.")
 }
 
@@ -40,11 +42,12 @@ func (p *plugin) linkCommand() *cobra.Command {
 	cmd := p.forName("link", "Create a PlexLink, or go on with one, and show its PIN until it is entered",
 		func(ctx context.Context, c *cluster, name string) error { return p.link(ctx, c, name, o) })
 	cmd.Example = "  kubectl plexlink link kometa --recipe kometa\n  kubectl plexlink link kometa --recipe kometa --dry-run=client -o yaml"
+	spec := &o.wanted.Spec
 	choice(cmd, &o.recipe, "recipe", "", "App to create it for, such as kometa: see kubectl plexlink recipes.", recipes.Names()...)
 	// The flag of kubectl with the URL of the API server gives way here.
-	cmd.Flags().StringVar(&o.server, "server", "", "Name of the Plex Media Server (spec.server.name).")
-	cmd.Flags().StringVar(&o.url, "url", "", "Address that apps shall use (spec.server.url).")
-	cmd.Flags().StringVar(&o.account, "account", "", "Username of the Plex account that may enter the PIN (spec.account.username).")
+	cmd.Flags().StringVar(&spec.Server.Name, "server", "", "Name of the Plex Media Server (spec.server.name).")
+	cmd.Flags().StringVar(&spec.Server.URL, "url", "", "Address that apps shall use (spec.server.url).")
+	cmd.Flags().StringVar(&spec.Account.Username, "account", "", "Username of the Plex account that may enter the PIN (spec.account.username).")
 	choice(cmd, &o.dryRun, "dry-run", "", "client: print the PlexLink and create nothing.", "none", "client")
 	o.addFlags(cmd)
 	p.outputFlag(cmd)
@@ -56,10 +59,14 @@ func (p *plugin) link(ctx context.Context, c *cluster, name string, o linkOption
 	if o.dryRun != "client" && p.output != "" {
 		return errors.New("-o needs --dry-run=client; to print a PlexLink, run: kubectl plexlink status -o yaml " + name)
 	}
-	wanted, err := o.plexLink(name, c.namespace)
-	if err != nil {
-		return err
+	wanted := &o.wanted
+	if o.recipe != "" { // It leaves server and account to the other flags.
+		if err := recipe(o.recipe, wanted); err != nil {
+			return err
+		}
 	}
+	wanted.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "PlexLink"}
+	wanted.Name, wanted.Namespace = name, c.namespace
 	if o.dryRun == "client" {
 		return p.print(wanted)
 	}
@@ -69,7 +76,7 @@ func (p *plugin) link(ctx context.Context, c *cluster, name string, o linkOption
 	case isMissing(err):
 		link, err = c.create(ctx, wanted)
 	case err != nil:
-	case o.recipe+o.server+o.url+o.account != "" && !equality.Semantic.DeepEqual(link.Spec, wanted.Spec):
+	case !reflect.ValueOf(wanted.Spec).IsZero() && !equality.Semantic.DeepEqual(link.Spec, wanted.Spec):
 		return fmt.Errorf("PlexLink %s exists with another spec, so --recipe, --server, --url and --account cannot be used; "+
 			"to change it, run: kubectl edit plexlink -n %s %[1]s", name, c.namespace)
 	case needsRequest(link):
@@ -79,23 +86,6 @@ func (p *plugin) link(ctx context.Context, c *cluster, name string, o linkOption
 		return err
 	}
 	return p.follow(ctx, c, link, request, o.followOptions)
-}
-
-// plexLink is the PlexLink that the flags describe.
-func (o linkOptions) plexLink(name, namespace string) (*v1alpha1.PlexLink, error) {
-	link := &v1alpha1.PlexLink{}
-	if o.recipe != "" {
-		var err error
-		if link, err = recipe(o.recipe); err != nil {
-			return nil, err
-		}
-	}
-	link.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "PlexLink"}
-	link.Name, link.Namespace = name, namespace
-	link.Spec.Server.Name = cmp.Or(o.server, link.Spec.Server.Name)
-	link.Spec.Server.URL = cmp.Or(o.url, link.Spec.Server.URL)
-	link.Spec.Account.Username = cmp.Or(o.account, link.Spec.Account.Username)
-	return link, nil
 }
 
 // needsRequest reports whether a link gets a PIN only on request. Otherwise one is open or comes unasked, the link is

@@ -14,8 +14,8 @@ import (
 var now = time.Date(2026, 11, 25, 5, 24, 39, 0, time.UTC)
 
 func newLink() *v1alpha1.PlexLink {
-	link, err := recipe("kometa")
-	if err != nil {
+	link := &v1alpha1.PlexLink{}
+	if err := recipe("kometa", link); err != nil {
 		panic(err)
 	}
 	link.Namespace, link.Generation = "media", 1

@@ -188,7 +188,8 @@ func (p *plugin) refreshCommand() *cobra.Command {
 			return err == nil && link.Status.LastHandledRefreshRequest == request, err
 		})
 		if wait.Interrupted(err) {
-			return fmt.Errorf("the check was not made within %s; to see why, run: kubectl plexlink doctor -n %s %s", refreshTimeout, c.namespace, name)
+			return fmt.Errorf("the check was not made within %s; to see why, run: kubectl plexlink doctor -n %s %s",
+				refreshTimeout, c.namespace, name)
 		}
 		if err != nil {
 			return err
@@ -211,13 +212,12 @@ func (p *plugin) suspendCommand(verb, short, done, suspend string) *cobra.Comman
 }
 
 // recipe decodes the PlexLink of an app.
-func recipe(name string) (*v1alpha1.PlexLink, error) {
-	link := &v1alpha1.PlexLink{}
+func recipe(name string, into *v1alpha1.PlexLink) error {
 	text, err := recipes.Manifest(name)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return link, yaml.UnmarshalStrict(text, link)
+	return yaml.UnmarshalStrict(text, into)
 }
 
 func (p *plugin) recipesCommand() *cobra.Command {
@@ -227,11 +227,11 @@ func (p *plugin) recipesCommand() *cobra.Command {
 			table := printers.GetNewTabWriter(p.Out)
 			fmt.Fprintln(table, "NAME\tKEYS OF THE SECRET")
 			for _, name := range recipes.Names() {
-				link, err := recipe(name)
-				if err != nil {
+				var link v1alpha1.PlexLink
+				if err := recipe(name, &link); err != nil {
 					return err
 				}
-				fmt.Fprintf(table, "%s\t%s\n", name, secretKeys(link))
+				fmt.Fprintf(table, "%s\t%s\n", name, secretKeys(&link))
 			}
 			return table.Flush()
 		},
