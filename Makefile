@@ -33,7 +33,7 @@ demo-recording: control-plane docs/node_modules ## Record docs/demo.svg from a r
 	@command -v asciinema >/dev/null || { echo 'asciinema is missing (Debian: apt install asciinema)' >&2; exit 1; }
 	go build -o bin/demo/ ./hack/demo
 	bin/demo/demo -record bin/demo/scene.cast
-	cd docs && npx --no-install svg-term --in ../bin/demo/scene.cast --out demo.svg --window --no-cursor
+	cd docs && node ../hack/demo/svg.mjs ../bin/demo/scene.cast demo.svg
 
 .PHONY: run
 run: ## Run the manager against the current kubeconfig and the real plex.tv ("make install" first).

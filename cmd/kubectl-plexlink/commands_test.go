@@ -9,7 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
 	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/config/samples/recipes"
 )
 
 // kubeconfigFor writes a kubeconfig for an API server.
@@ -24,18 +27,30 @@ func kubeconfigFor(t *testing.T, server string) string {
 	return file
 }
 
+// invoke runs a command line.
+func invoke(t *testing.T, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	streams, _, stdout, stderr := genericiooptions.NewTestIOStreams()
+	code = run(t.Context(), args, streams)
+	return code, stdout.String(), stderr.String()
+}
+
 func TestStatusScreens(t *testing.T) {
 	t.Parallel()
 	other := awaiting(linkURL)
 	other.Name = "tautulli"
 	for name, show := range map[string]func(*plugin) error{
-		"status":     func(p *plugin) error { return p.statusTable([]v1alpha1.PlexLink{*linked(), *other}, false) },
-		"status-all": func(p *plugin) error { return p.statusTable([]v1alpha1.PlexLink{*linked(), *unreachable()}, true) },
+		"status": func(p *plugin) error {
+			return p.statusTable(&v1alpha1.PlexLinkList{Items: []v1alpha1.PlexLink{*linked(), *other}}, false)
+		},
+		"status-all": func(p *plugin) error {
+			return p.statusTable(&v1alpha1.PlexLinkList{Items: []v1alpha1.PlexLink{*linked(), *unreachable()}}, true)
+		},
 		"status-one": func(p *plugin) error { return p.showStatus(linked(), now) },
 		"status-pin": func(p *plugin) error { return p.showStatus(awaiting(linkURL), now) },
 	} {
-		var out strings.Builder
-		if err := show(&plugin{out: &out}); err != nil {
+		streams, _, out, _ := genericiooptions.NewTestIOStreams()
+		if err := show(&plugin{IOStreams: streams}); err != nil {
 			t.Fatal(err)
 		}
 		golden(t, name, out.String())
@@ -53,17 +68,16 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"no CRD":          {[]string{"status"}, "helm install plexlink"},
 		"no CRD, link":    {[]string{"link", "kometa"}, "helm install plexlink"},
 		"no name":         {[]string{"doctor"}, "give the name of one PlexLink"},
-		"unknown recipe":  {[]string{"link", "x", "--recipe", "nosuch"}, "there are: autopulse, autoscan"},
-		"unknown dry run": {[]string{"link", "x", "--dry-run=server"}, "--dry-run must be none or client"},
-		"unknown format":  {[]string{"status", "-o", "wide"}, "-o must be json or yaml"},
+		"unknown recipe":  {[]string{"link", "x", "--recipe", "nosuch"}, "one of: autopulse, autoscan"},
+		"unknown dry run": {[]string{"link", "x", "--dry-run=server"}, "must be one of: none, client"},
+		"unknown format":  {[]string{"status", "-o", "wide"}, "must be one of: json, yaml"},
 		"name and all":    {[]string{"status", "-A", "kometa"}, "leave out kometa"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var out, errOut strings.Builder
-			code := run(t.Context(), append(c.args, "--kubeconfig", kubeconfigFor(t, noPlexLinks.URL)), &out, &errOut)
-			if code != exitError || !strings.Contains(errOut.String(), c.want) {
-				t.Errorf("exit code %d, want %d; error without %q:\n%s%s", code, exitError, c.want, out.String(), errOut.String())
+			code, out, errOut := invoke(t, append(c.args, "--kubeconfig", kubeconfigFor(t, noPlexLinks.URL))...)
+			if code != exitError || !strings.Contains(errOut, c.want) {
+				t.Errorf("exit code %d, want %d; error without %q:\n%s%s", code, exitError, c.want, out, errOut)
 			}
 		})
 	}
@@ -93,24 +107,23 @@ spec:
     name: Attic
     url: http://plex.media:32400
 `
-	var out, errOut strings.Builder
 	// Nothing is sent to the API server: none listens there.
-	code := run(t.Context(), []string{"link", "films", "--kubeconfig", kubeconfigFor(t, "http://127.0.0.1:1"), "-n", "media", "--recipe", "kometa",
-		"--server", "Attic", "--url", "http://plex.media:32400", "--account", "alice", "--dry-run=client", "-o", "yaml"}, &out, &errOut)
-	if code != 0 || out.String() != want {
-		t.Errorf("exit code %d, error %q, got:\n%s\nwant:\n%s", code, errOut.String(), out.String(), want)
+	code, out, errOut := invoke(t, "link", "films", "--kubeconfig", kubeconfigFor(t, "http://127.0.0.1:1"), "-n", "media", "--recipe", "kometa",
+		"--server", "Attic", "--url", "http://plex.media:32400", "--account", "alice", "--dry-run=client", "-o", "yaml")
+	if code != 0 || out != want {
+		t.Errorf("exit code %d, error %q, got:\n%s\nwant:\n%s", code, errOut, out, want)
 	}
 }
 
 func TestEveryRecipeCanBeShown(t *testing.T) {
 	t.Parallel()
-	if got := len(recipeNames()); got != 15 {
+	if got := len(recipes.Names()); got != 15 {
 		t.Errorf("there are %d recipes, want 15", got)
 	}
-	for _, name := range recipeNames() {
-		var out, errOut strings.Builder
-		if code := run(t.Context(), []string{"recipes", "show", name}, &out, &errOut); code != 0 || !strings.Contains(out.String(), "\n  name: "+name+"\n") {
-			t.Errorf("recipes show %s: exit code %d, error %q, got:\n%s", name, code, errOut.String(), out.String())
+	for _, name := range recipes.Names() {
+		code, out, errOut := invoke(t, "recipes", "show", name)
+		if code != 0 || !strings.Contains(out, "\n  name: "+name+"\n") {
+			t.Errorf("recipes show %s: exit code %d, error %q, got:\n%s", name, code, errOut, out)
 		}
 	}
 }

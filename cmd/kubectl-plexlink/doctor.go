@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -12,9 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"plexlink.dev/operator/api/v1alpha1"
 )
@@ -22,20 +19,8 @@ import (
 const (
 	// operatorSelector finds the operator's Deployment, whichever way it was installed.
 	operatorSelector = "app.kubernetes.io/name=plexlink"
-	deploymentsRight = "list deployments of all namespaces"
 	operatorTitle    = "Operator"
 )
-
-// findings is what the doctor reads. The errors are why something could not be read.
-type findings struct {
-	link                                          *v1alpha1.PlexLink
-	missing                                       []string // fields that the CRD lacks
-	operators                                     []appsv1.Deployment
-	pods                                          []corev1.Pod
-	changed                                       time.Time // when the Secret last changed
-	now                                           time.Time
-	missingErr, operatorsErr, podsErr, changedErr error
-}
 
 func (p *plugin) doctorCommand() *cobra.Command {
 	cmd := p.forName("doctor", "Find out why a link is not Ready, or why its apps do not get it",
@@ -44,12 +29,15 @@ func (p *plugin) doctorCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f := findings{link: link, now: time.Now()}
-			f.missing, f.missingErr = c.missingFields(ctx)
-			f.operators, f.operatorsErr = list[appsv1.Deployment](ctx, c.objects.Resource(deploymentsResource), operatorSelector)
-			f.pods, f.podsErr = list[corev1.Pod](ctx, c.objects.Resource(podsResource).Namespace(c.namespace), "")
-			f.changed, f.changedErr = c.secretChanged(ctx, secretName(link))
-			return p.diagnose(f)
+			checks := c.checks(ctx, link, time.Now())
+			bad := slices.ContainsFunc(checks, func(s step) bool { return s.Result == failed || s.Result == warning })
+			if p.code = exitCode(*link); p.code == exitReady && bad {
+				p.code = exitPerson
+			}
+			if p.output == "" {
+				return p.report(link, checks)
+			}
+			return p.print(map[string]any{"namespace": link.Namespace, "name": name, "reason": ready(link).Reason, "checks": checks})
 		})
 	cmd.Long = cmd.Short + ". It reads the PlexLink, the schema of its kind, the Pods of the namespace, the operator's Deployment and " +
 		"the metadata of the Secret, as far as you may, and tells what you may not."
@@ -57,71 +45,46 @@ func (p *plugin) doctorCommand() *cobra.Command {
 	return cmd
 }
 
-// diagnose shows the checks. A link that is Ready needs a person all the same when a check is not good.
-func (p *plugin) diagnose(f findings) error {
-	checks := f.checks()
-	p.code = exitCode(*f.link)
-	if p.code == exitReady && slices.ContainsFunc(checks, func(s step) bool { return s.mark == failed || s.mark == warning }) {
-		p.code = exitPerson
-	}
-	if p.output == "" {
-		return p.report(f.link, checks)
-	}
-	results := map[mark]string{done: "OK", pending: "Pending", warning: "Warning", failed: "Failed", unknown: "Unknown"}
-	var printed []map[string]string
-	for _, s := range checks {
-		printed = append(printed, map[string]string{"check": s.title, "result": results[s.mark], "message": s.text})
-	}
-	return p.print(map[string]any{
-		"namespace": f.link.Namespace, "name": f.link.Name, "reason": ready(f.link).Reason, "checks": printed,
-	})
-}
-
 // checks is the diagnosis.
-func (f findings) checks() []step {
-	checks := append([]step{f.schemaCheck()}, f.operatorChecks()...)
-	for _, s := range linkSteps(f.link) {
-		if what, addresses, ok := strings.Cut(s.text, ": "); ok && s.title == "Server" && s.mark == failed { // A line for each address.
-			s.text = what + ":\n- " + strings.ReplaceAll(addresses, "; ", "\n- ")
+func (c *cluster) checks(ctx context.Context, link *v1alpha1.PlexLink, now time.Time) []step {
+	spec := step{done, "Spec", "the operator has acted on the last change"}
+	if link.Status.ObservedGeneration != link.Generation {
+		spec = step{failed, "Spec",
+			"no operator has acted on the last change: it is not running, or leaves out this namespace (--watch-namespaces)"}
+	}
+	checks := slices.Concat([]step{c.schemaCheck(ctx)}, c.operatorChecks(ctx), []step{spec}, linkSteps(link))
+	for i, s := range checks {
+		if what, addresses, ok := strings.Cut(s.Message, ": "); ok && s.Title == "Server" && s.Result == failed { // A line for each address.
+			checks[i].Message = what + ":\n- " + strings.ReplaceAll(addresses, "; ", "\n- ")
+		}
+	}
+	var changed time.Time
+	if condition(link, v1alpha1.ConditionSecretSynced).Status == metav1.ConditionTrue {
+		var err error
+		s := step{unknown, "Changed", "cannot tell when the Secret last changed, nor which Pods are older: "}
+		if changed, err = c.secretChanged(ctx, secretName(link)); err != nil {
+			s.Message += reason(err, "get secrets")
+		} else {
+			s = step{done, "Changed", "the Secret last changed " + ago(now, changed)}
 		}
 		checks = append(checks, s)
 	}
-	switch {
-	case condition(f.link, v1alpha1.ConditionSecretSynced).Status != metav1.ConditionTrue:
-	case f.changedErr != nil:
-		checks = append(checks, step{unknown, "Changed",
-			"cannot tell when the Secret last changed, nor which Pods are older: " + reason(f.changedErr, "get secrets")})
-	default:
-		checks = append(checks, step{done, "Changed", "the Secret last changed " + ago(f.now, f.changed)})
-	}
-	return append(checks, podSteps(f.pods, f.link, f.changed, f.podsErr)...)
+	return append(checks, c.podSteps(ctx, link, changed)...)
 }
 
-func (f findings) schemaCheck() step {
-	switch {
-	case f.missingErr != nil:
-		return step{unknown, "CRD", "cannot be compared with this plugin: " + reason(f.missingErr, "get /openapi/v3")}
-	case len(f.missing) > 0:
-		return step{failed, "CRD", "lacks " + strings.Join(f.missing, ", ") + "; install the CRD of this plugin's version, " + version}
+// operatorChecks tells of each operator whether it is running, and its version.
+func (c *cluster) operatorChecks(ctx context.Context) []step {
+	var list appsv1.DeploymentList
+	err := send(ctx, c.Get().AbsPath("/apis/apps/v1/deployments").Param("labelSelector", operatorSelector), &list)
+	if err != nil {
+		return []step{{unknown, operatorTitle, "cannot be looked up: " + reason(err, "list deployments of all namespaces")}}
 	}
-	return step{done, "CRD", "has all fields that this plugin knows"}
-}
-
-func (f findings) operatorChecks() []step {
-	seen := step{done, "Spec", "the operator has acted on the last change"}
-	if f.link.Status.ObservedGeneration != f.link.Generation {
-		seen = step{failed, "Spec",
-			"no operator has acted on the last change: it is not running, or leaves out this namespace (--watch-namespaces)"}
-	}
-	if f.operatorsErr != nil {
-		return []step{{unknown, operatorTitle, "cannot be looked up: " + reason(f.operatorsErr, deploymentsRight)}, seen}
-	}
-	if len(f.operators) == 0 {
-		return []step{{failed, operatorTitle, "is not installed: no Deployment has the label " + operatorSelector}, seen}
+	if len(list.Items) == 0 {
+		return []step{{failed, operatorTitle, "is not installed: no Deployment has the label " + operatorSelector}}
 	}
 	var checks []step
-	for i := range f.operators {
-		d := &f.operators[i]
+	for i := range list.Items {
+		d := &list.Items[i]
 		s := step{done, operatorTitle, fmt.Sprintf("%s is running in namespace %s", operatorVersion(d), d.Namespace)}
 		if d.Status.AvailableReplicas == 0 {
 			s = step{failed, operatorTitle, fmt.Sprintf("%s is not running; see: kubectl describe pods -n %s -l %s",
@@ -129,7 +92,7 @@ func (f findings) operatorChecks() []step {
 		}
 		checks = append(checks, s)
 	}
-	return append(checks, seen)
+	return checks
 }
 
 // operatorVersion is the tag of the operator's image.
@@ -143,39 +106,56 @@ func operatorVersion(d *appsv1.Deployment) string {
 	return cmp.Or(d.Labels["app.kubernetes.io/version"], "an unknown version")
 }
 
-// missingFields lists the fields that this plugin knows and the CRD has not. It reads the schema that the API server
-// publishes for everyone: reading the CRD would need a right to the whole cluster.
-func (c *cluster) missingFields(ctx context.Context) ([]string, error) {
-	var document map[string]any
-	err := c.get(ctx, &document, "application/json", "/openapi/v3/apis", v1alpha1.GroupVersion.String())
-	if err != nil {
-		return nil, err
-	}
-	schemas, _, _ := unstructured.NestedMap(document, "components", "schemas")
-	for name, schema := range schemas {
-		if strings.HasSuffix(name, ".PlexLink") {
-			return missingIn(schema, reflect.TypeFor[v1alpha1.PlexLink](), ""), nil
+// secretChanged returns when PlexLink last wrote a Secret. It accepts metadata only, so that no data is sent: the client of
+// client-go would accept the whole Secret from an API server that cannot do that.
+func (c *cluster) secretChanged(ctx context.Context, name string) (time.Time, error) {
+	var secret metav1.PartialObjectMetadata
+	err := send(ctx, c.Get().AbsPath("/api/v1").Namespace(c.namespace).Resource("secrets").Name(name).
+		SetHeader("Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"), &secret)
+	changed := secret.CreationTimestamp.Time
+	for _, entry := range secret.ManagedFields {
+		if entry.Manager == v1alpha1.ManagedBy && entry.Time != nil && entry.Time.After(changed) {
+			changed = entry.Time.Time
 		}
 	}
-	return nil, errors.New("the API server publishes no schema of PlexLinks")
+	return changed, err
 }
 
-// missingIn lists the fields of a type that a schema has not. What items of lists have is left out.
-func missingIn(schema any, t reflect.Type, path string) []string {
+// crdSchema is the part of a JSON schema that names fields.
+type crdSchema struct{ Properties map[string]crdSchema }
+
+// schemaCheck compares the fields that this plugin knows with the schema that the API server publishes for everyone: reading
+// the CRD would need a right to the whole cluster.
+func (c *cluster) schemaCheck(ctx context.Context) step {
+	var document struct {
+		Components struct{ Schemas map[string]crdSchema }
+	}
+	if err := send(ctx, c.Get().AbsPath("/openapi/v3/apis", v1alpha1.GroupVersion.String()), &document); err != nil {
+		return step{unknown, "CRD", "cannot be compared with this plugin: " + reason(err, "get /openapi/v3")}
+	}
+	for name, served := range document.Components.Schemas {
+		if missing := served.missing(reflect.TypeFor[v1alpha1.PlexLink](), ""); strings.HasSuffix(name, ".PlexLink") && len(missing) > 0 {
+			return step{failed, "CRD", "lacks " + strings.Join(missing, ", ") + "; install the CRD of this plugin's version, " + version}
+		}
+	}
+	return step{done, "CRD", "has all fields that this plugin knows"}
+}
+
+// missing lists the fields of a type that a schema has not. What items of lists have is left out.
+func (s crdSchema) missing(t reflect.Type, path string) []string {
 	var missing []string
-	properties, _ := schema.(map[string]any)["properties"].(map[string]any)
 	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		field := f.Type
 		if field.Kind() == reflect.Pointer {
 			field = field.Elem()
 		}
-		switch property, ok := properties[name]; {
+		switch served, ok := s.Properties[name]; {
 		case name == "":
 		case !ok:
 			missing = append(missing, path+name)
 		case field.Kind() == reflect.Struct && field.PkgPath() == t.PkgPath():
-			missing = append(missing, missingIn(property, field, path+name+".")...)
+			missing = append(missing, served.missing(field, path+name+".")...)
 		}
 	}
 	return missing

@@ -2,10 +2,9 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,9 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/template"
@@ -32,92 +29,145 @@ func operator(image string, available int32) appsv1.Deployment {
 	return d
 }
 
-func forbidden(resource string) error {
-	return explain(apierrors.NewForbidden(schema.GroupResource{Resource: resource}, "", errors.New("no")))
+// The paths of what the doctor reads.
+const (
+	linkPath      = "/apis/plexlink.dev/v1alpha1/namespaces/media/plexlinks/kometa"
+	operatorsPath = "/apis/apps/v1/deployments"
+	podsPath      = "/api/v1/namespaces/media/pods"
+	secretPath    = "/api/v1/namespaces/media/secrets/kometa"
+	openAPIPath   = "/openapi/v3/apis/plexlink.dev/v1alpha1"
+)
+
+// answers is what an API server answers; it forbids everything else.
+type answers map[string]any
+
+func (a answers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	if a[r.URL.Path] == nil {
+		w.WriteHeader(http.StatusForbidden)
+	}
+	_ = json.NewEncoder(w).Encode(a[r.URL.Path])
+}
+
+// openAPI is the document of the API server with the CRD of this repository, without a field of spec.account.
+func openAPI(t *testing.T, without string) any {
+	t.Helper()
+	text, err := os.ReadFile("../../config/crd/plexlink_v1alpha1.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type object = map[string]any
+	var schema object
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	account := schema
+	for _, field := range []string{"spec", "account"} {
+		account = account["properties"].(object)[field].(object)
+	}
+	delete(account["properties"].(object), without)
+	return object{"components": object{"schemas": object{"dev.plexlink.v1alpha1.PlexLink": schema}}}
+}
+
+// secretOf is the metadata of a Secret that PlexLink wrote at a time.
+func secretOf(changed time.Time) *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{
+		ObjectMeta: metav1.ObjectMeta{Name: "kometa", CreationTimestamp: metav1.NewTime(changed.Add(-time.Hour)), ManagedFields: []metav1.ManagedFieldsEntry{
+			{Manager: v1alpha1.ManagedBy, Time: &metav1.Time{Time: changed}},
+			{Manager: "reloader", Time: &metav1.Time{Time: changed.Add(time.Hour)}},
+		}},
+	}
 }
 
 func TestDoctorScreens(t *testing.T) {
 	t.Parallel()
-	running := []appsv1.Deployment{operator("ghcr.io/plexlink/operator:v0.3.0@sha256:abc", 1)}
-	for name, f := range map[string]findings{
-		"doctor-unreachable": {link: unreachable(), operators: running, pods: pods()},
-		"doctor-stale":       {link: linked(), operators: running, pods: pods(), changed: now.Add(-time.Minute)},
-		"doctor-no-operator": {link: func() *v1alpha1.PlexLink {
-			link := newLink()
-			link.Status = v1alpha1.PlexLinkStatus{ObservedGeneration: -1}
-			return link
-		}()},
-		"doctor-editor": {
-			link: linked(), pods: pods(),
-			operatorsErr: forbidden("deployments"), changedErr: forbidden("secrets"),
-		},
-		"doctor-nothing-allowed": {
-			link: linked(), podsErr: forbidden("pods"), operatorsErr: forbidden("deployments"),
-			changedErr: forbidden("secrets"), missingErr: forbidden("openapi"),
-		},
-		"doctor-old-crd": {link: linked(), missing: []string{"spec.account.uuid"}, operators: []appsv1.Deployment{operator("operator", 0)}, pods: pods()[:1]},
+	running := appsv1.DeploymentList{Items: []appsv1.Deployment{operator("ghcr.io/plexlink/operator:v0.3.0@sha256:abc", 1)}}
+	full, list := openAPI(t, ""), corev1.PodList{Items: pods()}
+	unseen := newLink()
+	unseen.Status = v1alpha1.PlexLinkStatus{ObservedGeneration: -1}
+	for name, c := range map[string]struct {
+		link *v1alpha1.PlexLink
+		answers
+	}{
+		"doctor-unreachable":     {unreachable(), answers{openAPIPath: full, operatorsPath: running, podsPath: list}},
+		"doctor-stale":           {linked(), answers{openAPIPath: full, operatorsPath: running, podsPath: list, secretPath: secretOf(now.Add(-time.Minute))}},
+		"doctor-no-operator":     {unseen, answers{openAPIPath: full, operatorsPath: appsv1.DeploymentList{}, podsPath: corev1.PodList{}}},
+		"doctor-editor":          {linked(), answers{openAPIPath: full, podsPath: list}},
+		"doctor-nothing-allowed": {linked(), nil},
+		"doctor-old-crd": {linked(), answers{
+			openAPIPath: openAPI(t, "uuid"), operatorsPath: appsv1.DeploymentList{Items: []appsv1.Deployment{operator("operator", 0)}},
+			podsPath: corev1.PodList{Items: pods()[:1]}, secretPath: secretOf(now.Add(-2 * time.Hour)),
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f.now = now
+			server := httptest.NewServer(c.answers)
+			t.Cleanup(server.Close)
 			var lines []string
-			for _, s := range f.checks() {
-				lines = append(lines, s.lines(80, false)...)
+			for _, s := range connectTo(t, server.URL).checks(t.Context(), c.link, now) {
+				lines = append(lines, s.lines(80)...)
 			}
-			golden(t, name, strings.Join(lines, "\n"))
+			golden(t, name, plain(strings.Join(lines, "\n")))
 		})
 	}
 }
 
+// connectTo connects to an API server as the plugin does in the namespace media.
+func connectTo(t *testing.T, url string) *cluster {
+	t.Helper()
+	p := &plugin{}
+	root := p.rootCommand()
+	if err := root.ParseFlags([]string{"-n", "media", "--kubeconfig", kubeconfigFor(t, url)}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := p.connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func TestDoctorExitCodes(t *testing.T) {
 	t.Parallel()
-	running := []appsv1.Deployment{operator("operator:v0.3.0", 1)}
+	running := appsv1.DeploymentList{Items: []appsv1.Deployment{operator("operator:v0.3.0", 1)}}
+	list, written := corev1.PodList{Items: pods()}, secretOf(now.Add(-2*time.Hour))
 	for name, c := range map[string]struct {
-		f    findings
+		answers
 		want int
 	}{
-		"all is well":             {findings{link: linked(), operators: running, pods: pods()}, exitReady},
-		"may not see all":         {findings{link: linked(), operatorsErr: forbidden("deployments"), podsErr: forbidden("pods")}, exitReady},
-		"a Pod is too old":        {findings{link: linked(), operators: running, pods: pods(), changed: now}, exitPerson},
-		"no operator":             {findings{link: linked(), pods: pods()}, exitPerson},
-		"PIN open":                {findings{link: awaiting(linkURL), operators: running}, exitPerson},
-		"the operator is working": {findings{link: unreachable(), operators: running}, exitError},
+		"all is well":             {answers{linkPath: linked(), operatorsPath: running, podsPath: list, secretPath: written}, exitReady},
+		"may not see all":         {answers{linkPath: linked()}, exitReady},
+		"a Pod is too old":        {answers{linkPath: linked(), operatorsPath: running, podsPath: list, secretPath: secretOf(now)}, exitPerson},
+		"no operator":             {answers{linkPath: linked(), operatorsPath: appsv1.DeploymentList{}}, exitPerson},
+		"PIN open":                {answers{linkPath: awaiting(linkURL), operatorsPath: running}, exitPerson},
+		"the operator is working": {answers{linkPath: unreachable(), operatorsPath: running}, exitError},
 	} {
-		p := &plugin{out: io.Discard, output: "json"}
-		if err := p.diagnose(c.f); err != nil || p.code != c.want {
-			t.Errorf("%s: exit code = %d, %v, want %d", name, p.code, err, c.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(c.answers)
+			t.Cleanup(server.Close)
+			code, out, errOut := invoke(t, "doctor", "kometa", "-o", "json", "-n", "media", "--kubeconfig", kubeconfigFor(t, server.URL))
+			if code != c.want || errOut != "" {
+				t.Errorf("exit code = %d, want %d; it prints:\n%s%s", code, c.want, out, errOut)
+			}
+		})
 	}
 }
 
 func TestDoctorReadsOnlyTheMetadataOfTheSecret(t *testing.T) {
 	t.Parallel()
-	answers := map[string]any{
-		"/apis/plexlink.dev/v1alpha1/namespaces/media/plexlinks/kometa": linked(),
-		"/api/v1/namespaces/media/secrets/kometa": &metav1.PartialObjectMetadata{
-			TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"},
-			ObjectMeta: metav1.ObjectMeta{Name: "kometa", CreationTimestamp: metav1.NewTime(time.Now().Add(-9 * time.Hour)), ManagedFields: []metav1.ManagedFieldsEntry{
-				{Manager: v1alpha1.ManagedBy, Time: &metav1.Time{Time: time.Now().Add(-5 * time.Hour)}},
-				{Manager: "reloader", Time: &metav1.Time{Time: time.Now()}},
-			}},
-		},
-	}
 	var accepted atomic.Value
+	all := answers{linkPath: linked(), secretPath: secretOf(time.Now().Add(-5 * time.Hour))}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "/secrets") {
 			accepted.Store(r.Method + " " + r.Header.Get("Accept"))
 		}
-		w.Header().Set("Content-Type", "application/json")
-		if answers[r.URL.Path] == nil {
-			w.WriteHeader(http.StatusForbidden)
-		}
-		_ = json.NewEncoder(w).Encode(answers[r.URL.Path])
+		all.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
-	var out, errOut strings.Builder
-	run(t.Context(), []string{"doctor", "kometa", "-n", "media", "--kubeconfig", kubeconfigFor(t, server.URL)}, &out, &errOut)
-	if want := "the Secret last changed 5h ago"; !strings.Contains(out.String(), want) {
-		t.Errorf("doctor does not print %q:\n%s%s", want, out.String(), errOut.String())
+	_, out, errOut := invoke(t, "doctor", "kometa", "-n", "media", "--kubeconfig", kubeconfigFor(t, server.URL))
+	if want := "the Secret last changed 5h ago"; !strings.Contains(out, want) {
+		t.Errorf("doctor does not print %q:\n%s%s", want, out, errOut)
 	}
 	got, _ := accepted.Load().(string)
 	method, kinds, _ := strings.Cut(got, " ")
@@ -145,12 +195,11 @@ func TestUsesOfASecretAreFoundInEveryPartOfAPod(t *testing.T) {
 			{Name: "both", VolumeSource: corev1.VolumeSource{Projected: projected}},
 		},
 	}}
-	var got []string
-	for _, u := range usesOf(pod, "kometa") {
-		if u.optional {
-			u.part += " (optional)"
+	got, optional := usesOf(pod, "kometa")
+	for i, part := range got {
+		if optional[part] {
+			got[i] += " (optional)"
 		}
-		got = append(got, u.part)
 	}
 	want := []string{"volume plex", "volume both (optional)", "container init (optional)", "container app"}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -162,10 +211,10 @@ func TestOptionalSecretIsAWarning(t *testing.T) {
 	t.Parallel()
 	list, yes := pods()[1:2], true
 	list[0].Spec.Volumes[0].Secret.Optional = &yes
-	got := podSteps(list, linked(), time.Time{}, nil)
-	want := []step{{warning, "Pod", "kometa-1 is ContainerCreating; volume plex has optional: true, so it starts without the Secret too"}}
-	if !slices.Equal(got, want) {
-		t.Errorf("podSteps = %q, want %q", got, want)
+	got, _ := podStep(&list[0], "kometa", time.Time{})
+	want := step{warning, "Pod", "kometa-1 is ContainerCreating; volume plex has optional: true, so it starts without the Secret too"}
+	if got != want {
+		t.Errorf("podStep = %q, want %q", got, want)
 	}
 }
 
@@ -186,7 +235,6 @@ func TestOperatorVersionIsTheTagOfItsImage(t *testing.T) {
 
 func TestFieldsThatTheCRDLacksAreNamed(t *testing.T) {
 	t.Parallel()
-	type object = map[string]any
 	type inner struct {
 		Old string `json:"old"`
 		New string `json:"new,omitempty"`
@@ -195,9 +243,9 @@ func TestFieldsThatTheCRDLacksAreNamed(t *testing.T) {
 		Spec  *inner `json:"spec"`
 		Added string `json:"added"`
 	}
-	served := object{"properties": object{"spec": object{"properties": object{"old": object{}}}}}
-	if got, want := missingIn(served, reflect.TypeFor[outer](), ""), []string{"spec.new", "added"}; !slices.Equal(got, want) {
-		t.Errorf("missingIn = %q, want %q", got, want)
+	served := crdSchema{Properties: map[string]crdSchema{"spec": {Properties: map[string]crdSchema{"old": {}}}}}
+	if got, want := served.missing(reflect.TypeFor[outer](), ""), []string{"spec.new", "added"}; !slices.Equal(got, want) {
+		t.Errorf("missing = %q, want %q", got, want)
 	}
 }
 

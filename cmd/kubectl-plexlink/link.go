@@ -4,22 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/config/samples/recipes"
 )
 
 // linkOptions are the flags of link.
 type linkOptions struct {
-	recipe, server, url, account, dryRun string
-	follow                               followOptions
+	followOptions
+	wanted         v1alpha1.PlexLink
+	recipe, dryRun string
 }
 
 // followOptions are the flags of the commands that show a PIN.
@@ -29,9 +31,10 @@ type followOptions struct {
 }
 
 func (o *followOptions) addFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.qr, "qr", "auto", "When to show a QR code: auto (a terminal with colors and room for it), always, never.")
+	o.qr = "auto"
+	choice(cmd, &o.qr, "qr", "", "When to show a QR code: auto (in a terminal with colors and room for it), always or never.",
+		"auto", "always", "never")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 30*time.Minute, "How long to wait.")
-	complete(cmd, "qr", "auto", "always", "never")
 }
 
 func (p *plugin) linkCommand() *cobra.Command {
@@ -39,48 +42,41 @@ func (p *plugin) linkCommand() *cobra.Command {
 	cmd := p.forName("link", "Create a PlexLink, or go on with one, and show its PIN until it is entered",
 		func(ctx context.Context, c *cluster, name string) error { return p.link(ctx, c, name, o) })
 	cmd.Example = "  kubectl plexlink link kometa --recipe kometa\n  kubectl plexlink link kometa --recipe kometa --dry-run=client -o yaml"
-	cmd.Flags().StringVar(&o.recipe, "recipe", "", "App to create it for, such as kometa: see kubectl plexlink recipes.")
+	spec := &o.wanted.Spec
+	choice(cmd, &o.recipe, "recipe", "", "App to create it for, such as kometa: see kubectl plexlink recipes.", recipes.Names()...)
 	// The flag of kubectl with the URL of the API server gives way here.
-	cmd.Flags().StringVar(&o.server, "server", "", "Name of the Plex Media Server (spec.server.name).")
-	cmd.Flags().StringVar(&o.url, "url", "", "Address that apps shall use (spec.server.url).")
-	cmd.Flags().StringVar(&o.account, "account", "", "Username of the Plex account that may enter the PIN (spec.account.username).")
-	cmd.Flags().StringVar(&o.dryRun, "dry-run", "none", "client: print the PlexLink and create nothing.")
-	o.follow.addFlags(cmd)
+	cmd.Flags().StringVar(&spec.Server.Name, "server", "", "Name of the Plex Media Server (spec.server.name).")
+	cmd.Flags().StringVar(&spec.Server.URL, "url", "", "Address that apps shall use (spec.server.url).")
+	cmd.Flags().StringVar(&spec.Account.Username, "account", "", "Username of the Plex account that may enter the PIN (spec.account.username).")
+	choice(cmd, &o.dryRun, "dry-run", "", "client: print the PlexLink and create nothing.", "none", "client")
+	o.addFlags(cmd)
 	p.outputFlag(cmd)
-	complete(cmd, "recipe", recipeNames()...)
-	complete(cmd, "dry-run", "none", "client")
 	return cmd
 }
 
 // link creates the PlexLink where there is none, asks for a PIN where there would be none, and follows it.
 func (p *plugin) link(ctx context.Context, c *cluster, name string, o linkOptions) error {
-	switch {
-	case o.dryRun != "none" && o.dryRun != "client":
-		return errors.New("--dry-run must be none or client")
-	case o.dryRun == "none" && p.output != "":
+	if o.dryRun != "client" && p.output != "" {
 		return errors.New("-o needs --dry-run=client; to print a PlexLink, run: kubectl plexlink status -o yaml " + name)
-	case !slices.Contains([]string{"auto", "always", "never"}, o.follow.qr):
-		return errors.New("--qr must be auto, always or never")
 	}
-	wanted, err := o.plexLink(name, c.namespace)
-	if err != nil {
-		return err
+	wanted := &o.wanted
+	if o.recipe != "" { // It leaves server and account to the other flags.
+		if err := recipe(o.recipe, wanted); err != nil {
+			return err
+		}
 	}
-	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(wanted)
-	if err != nil {
-		return err
-	}
-	delete(object, "status")
+	wanted.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "PlexLink"}
+	wanted.Name, wanted.Namespace = name, c.namespace
 	if o.dryRun == "client" {
-		return p.print(object)
+		return p.print(wanted)
 	}
 	link, err := c.link(ctx, name)
-	request, missing := "", missingError("")
+	var request string
 	switch {
-	case errors.As(err, &missing):
-		link, err = c.decode(ctx, name)(c.links.Create(ctx, &unstructured.Unstructured{Object: object}, metav1.CreateOptions{}))
+	case isMissing(err):
+		link, err = c.create(ctx, wanted)
 	case err != nil:
-	case o.recipe+o.server+o.url+o.account != "" && !equality.Semantic.DeepEqual(link.Spec, wanted.Spec):
+	case !reflect.ValueOf(wanted.Spec).IsZero() && !equality.Semantic.DeepEqual(link.Spec, wanted.Spec):
 		return fmt.Errorf("PlexLink %s exists with another spec, so --recipe, --server, --url and --account cannot be used; "+
 			"to change it, run: kubectl edit plexlink -n %s %[1]s", name, c.namespace)
 	case needsRequest(link):
@@ -89,30 +85,7 @@ func (p *plugin) link(ctx context.Context, c *cluster, name string, o linkOption
 	if err != nil {
 		return err
 	}
-	return p.follow(ctx, c, link, request, o.follow)
-}
-
-// plexLink is the PlexLink that the flags describe.
-func (o linkOptions) plexLink(name, namespace string) (*v1alpha1.PlexLink, error) {
-	link := &v1alpha1.PlexLink{}
-	if o.recipe != "" {
-		var err error
-		if _, link, err = recipeNamed(o.recipe); err != nil {
-			return nil, err
-		}
-	}
-	link.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "PlexLink"}
-	link.Name, link.Namespace = name, namespace
-	if o.server != "" {
-		link.Spec.Server.Name = o.server
-	}
-	if o.url != "" {
-		link.Spec.Server.URL = o.url
-	}
-	if o.account != "" {
-		link.Spec.Account.Username = o.account
-	}
-	return link, nil
+	return p.follow(ctx, c, link, request, o.followOptions)
 }
 
 // needsRequest reports whether a link gets a PIN only on request. Otherwise one is open or comes unasked, the link is
@@ -133,4 +106,113 @@ func (p *plugin) relinkCommand() *cobra.Command {
 		})
 	o.addFlags(cmd)
 	return cmd
+}
+
+const (
+	pollInterval = time.Second
+	// podWait is how long Pods may take to start once their Secret exists: the kubelet tries again within a minute or so.
+	podWait = 90 * time.Second
+	// maxFailures is how often in a row the API server may fail.
+	maxFailures = 10
+)
+
+// view is what is shown of a link that is followed.
+type view struct {
+	link *v1alpha1.PlexLink
+	// request is the value of the annotation that asked for a new PIN; "": none did.
+	request             string
+	pods                []step
+	now, from, linkedAt time.Time
+}
+
+// follow shows what becomes of a link until it is linked, cannot go on, the time is up or the context is done.
+func (p *plugin) follow(ctx context.Context, c *cluster, link *v1alpha1.PlexLink, request string, o followOptions) error {
+	d := p.display(o.qr)
+	if d.width > 0 {
+		fmt.Fprint(p.Out, "\x1b[?25l") // Hide the cursor while drawing.
+		defer fmt.Fprint(p.Out, "\x1b[?25h")
+	}
+	v, failures := view{link: link, request: request, from: time.Now()}, 0
+	err := wait.PollUntilContextTimeout(ctx, pollInterval, o.timeout, true, func(ctx context.Context) (bool, error) {
+		failures++
+		if err := c.observe(ctx, &v); err == nil {
+			failures = 0
+		} else if failures > maxFailures || isMissing(err) { // The API server may be away for a while.
+			return false, err
+		}
+		d.width, d.height = p.size()
+		return v.ended(), d.show(v)
+	})
+	switch p.code = exitCode(*v.link); {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded) && failures <= maxFailures:
+		return p.say("\nStopped watching; the PlexLink stays as it is. To go on, run:\n  %s", v.command("link"))
+	case err == nil && v.stuck():
+		return p.say("\nFor more, run:\n  %s", v.command("doctor"))
+	case err == nil:
+		return p.say("\nLinked.")
+	}
+	return err
+}
+
+// observe reads what the view shows.
+func (c *cluster) observe(ctx context.Context, v *view) error {
+	v.now = time.Now()
+	link, err := c.link(ctx, v.link.Name)
+	if err != nil {
+		return err
+	}
+	v.link = link
+	if v.pods = nil; !v.linked() {
+		v.linkedAt = v.now
+		return nil
+	}
+	v.pods = c.podSteps(ctx, link, time.Time{})
+	return nil
+}
+
+// current reports whether the operator has acted on the last change and request.
+func (v view) current() bool {
+	return v.link.Status.ObservedGeneration == v.link.Generation &&
+		(v.request == "" || v.link.Status.LastHandledLinkRequest == v.request)
+}
+
+// pin is the open PIN; nil: none is.
+func (v view) pin() *v1alpha1.PINStatus {
+	if !v.current() {
+		return nil
+	}
+	return v.link.Status.PIN
+}
+
+// linked reports whether there is nothing more to wait for but Pods. A link that works is Ready while it is linked anew too.
+func (v view) linked() bool {
+	return v.current() && ready(v.link).Status == metav1.ConditionTrue && v.link.Status.PIN == nil &&
+		condition(v.link, v1alpha1.ConditionAuthorized).Reason != v1alpha1.ReasonRelinking
+}
+
+// stuck reports whether waiting does not help.
+func (v view) stuck() bool {
+	return v.current() && (v.link.Spec.Suspend || condition(v.link, v1alpha1.ConditionStalled).Status == metav1.ConditionTrue)
+}
+
+// ended reports whether there is nothing more to show.
+func (v view) ended() bool {
+	starting := slices.ContainsFunc(v.pods, func(s step) bool { return s.Result == pending })
+	return v.stuck() || v.linked() && len(v.pods) > 0 && (!starting || v.now.Sub(v.linkedAt) > podWait)
+}
+
+// steps is the progress.
+func (v view) steps() []step {
+	switch {
+	case v.current():
+		return append(linkSteps(v.link), v.pods...)
+	case v.now.Sub(v.from) > 10*time.Second:
+		return []step{{warning, operatorTitle, "has not acted yet; to see why, run: " + v.command("doctor")}}
+	}
+	return []step{{pending, operatorTitle, "has not acted yet"}}
+}
+
+// command is one to go on with.
+func (v view) command(verb string) string {
+	return fmt.Sprintf("kubectl plexlink %s -n %s %s", verb, v.link.Namespace, v.link.Name)
 }

@@ -14,8 +14,8 @@ import (
 var now = time.Date(2026, 11, 25, 5, 24, 39, 0, time.UTC)
 
 func newLink() *v1alpha1.PlexLink {
-	_, link, err := recipeNamed("kometa")
-	if err != nil {
+	link := &v1alpha1.PlexLink{}
+	if err := recipe("kometa", link); err != nil {
 		panic(err)
 	}
 	link.Namespace, link.Generation = "media", 1
@@ -99,4 +99,15 @@ func pods() []corev1.Pod {
 		},
 		{ObjectMeta: metav1.ObjectMeta{Name: "radarr-0"}},
 	}
+}
+
+// podsOf are the steps of the Pods that use the Secret of a link.
+func podsOf(link *v1alpha1.PlexLink, changed time.Time) []step {
+	var steps []step
+	for _, pod := range pods() {
+		if s, uses := podStep(&pod, secretName(link), changed); uses {
+			steps = append(steps, s)
+		}
+	}
+	return steps
 }

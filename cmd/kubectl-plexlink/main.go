@@ -6,15 +6,24 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/moby/term"
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/cli-runtime/pkg/printers"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
+
+	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/config/samples/recipes"
 )
 
 // version is stamped in by the Makefile.
@@ -22,30 +31,31 @@ var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	in, out, errOut := term.StdStreams() // These understand escape sequences, on Windows too.
+	code := run(ctx, os.Args[1:], genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut})
 	stop()
 	os.Exit(code)
 }
 
 // plugin is one invocation.
 type plugin struct {
-	out    io.Writer
+	genericiooptions.IOStreams
 	config clientcmd.ClientConfig
-	// output is the value of -o, of the commands that have it.
+	// output is the value of -o, for the commands that have it.
 	output string
 	// code is the exit code of a command that did not fail.
 	code int
 }
 
 // run executes the command line and returns the exit code.
-func run(ctx context.Context, args []string, out, errOut io.Writer) int {
-	p := &plugin{out: out}
+func run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
+	p := &plugin{IOStreams: streams}
 	root := p.rootCommand()
 	root.SetArgs(args)
-	root.SetOut(out)
-	root.SetErr(errOut)
+	root.SetOut(p.Out)
+	root.SetErr(p.ErrOut)
 	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(errOut, "error:", err)
+		fmt.Fprintln(p.ErrOut, "error:", err)
 		return exitError
 	}
 	return p.code
@@ -61,15 +71,15 @@ func (p *plugin) rootCommand() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	// The flags of kubectl. Those of cli-runtime are the same, but bring kustomize and all APIs of Kubernetes: 13 MB.
+	// genericclioptions.ConfigFlags adds the same flags, and all API types and clients of Kubernetes: 15 MB.
 	rules, overrides := clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}
 	root.PersistentFlags().StringVar(&rules.ExplicitPath, clientcmd.RecommendedConfigPathFlag, "", "Path to the kubeconfig file.")
 	clientcmd.BindOverrideFlags(overrides, root.PersistentFlags(), clientcmd.RecommendedConfigOverrideFlags(""))
 	p.config = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
 	root.AddCommand(p.linkCommand(), p.relinkCommand(), p.statusCommand(), p.refreshCommand(),
-		p.suspendCommand("suspend", "Stop all work on a link; its Secret stays", "Suspended", true),
-		p.suspendCommand("resume", "Go on with a suspended link", "Resumed", nil),
-		p.doctorCommand(), p.recipesCommand(), p.versionCommand(), completionCommand())
+		p.suspendCommand("suspend", "Stop all work on a link; its Secret stays", "Suspended", "true"),
+		p.suspendCommand("resume", "Go on with a suspended link", "Resumed", "null"),
+		p.doctorCommand(), p.recipesCommand(), p.versionCommand(), p.completionCommand())
 	return root
 }
 
@@ -86,14 +96,15 @@ func (p *plugin) forName(use, short string, act func(ctx context.Context, c *clu
 		},
 		ValidArgsFunction: p.completeName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if p.output != "" && p.output != "json" && p.output != "yaml" {
-				return fmt.Errorf("-o must be json or yaml, not %q", p.output)
-			}
 			c, err := p.connect()
 			if err != nil {
 				return err
 			}
-			return act(cmd.Context(), c, args[0])
+			name := strings.Join(args, "") // status goes without one, too.
+			if err = act(cmd.Context(), c, name); isMissing(err) {
+				return c.missing(cmd.Context(), name)
+			}
+			return err
 		},
 	}
 }
@@ -106,37 +117,46 @@ func (p *plugin) completeName(cmd *cobra.Command, args []string, _ string) ([]co
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), 3*time.Second)
 	defer cancel()
-	names, _ := c.names(ctx) // Without rights there is nothing to complete.
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return c.names(ctx), cobra.ShellCompDirectiveNoFileComp
 }
 
 // outputFlag adds -o to a command.
 func (p *plugin) outputFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&p.output, "output", "o", "", "Output format: json or yaml.")
-	complete(cmd, "output", "json", "yaml")
+	choice(cmd, &p.output, "output", "o", "Output format: json or yaml.", "json", "yaml")
 }
 
-// complete offers values of a flag to the shell.
-func complete(cmd *cobra.Command, flag string, values ...cobra.Completion) {
+// choice adds a flag that has one of some values, which the shell completes.
+func choice(cmd *cobra.Command, value *string, name, shorthand, usage string, values ...string) {
+	cmd.Flags().FuncP(name, shorthand, usage, func(given string) error {
+		if *value = given; !slices.Contains(values, given) {
+			return fmt.Errorf("it must be one of: %s", strings.Join(values, ", "))
+		}
+		return nil
+	})
 	// It fails only for a flag that the command does not have.
-	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // print writes what a script reads.
 func (p *plugin) print(object any) error {
-	raw, err := yaml.Marshal(object)
-	if p.output == "json" {
-		raw, err = json.MarshalIndent(object, "", "    ")
-		raw = append(raw, '\n')
-	}
+	raw, err := json.Marshal(object)
 	if err != nil {
 		return err
 	}
-	_, err = p.out.Write(raw)
+	var printer printers.ResourcePrinter = &printers.YAMLPrinter{}
+	if p.output == "json" {
+		printer = &printers.JSONPrinter{}
+	}
+	return printer.PrintObj(&runtime.Unknown{Raw: raw}, p.Out)
+}
+
+// say prints a line.
+func (p *plugin) say(format string, values ...any) error {
+	_, err := fmt.Fprintf(p.Out, format+"\n", values...)
 	return err
 }
 
-func completionCommand() *cobra.Command {
+func (p *plugin) completionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion",
 		Short: "Print the script with which kubectl completes this plugin",
@@ -144,8 +164,103 @@ func completionCommand() *cobra.Command {
 			"Save it in a folder of your PATH:\n\n  kubectl plexlink completion > ~/.local/bin/kubectl_complete-plexlink\n" +
 			"  chmod +x ~/.local/bin/kubectl_complete-plexlink",
 		Args: cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprint(cmd.OutOrStdout(), "#!/bin/sh\nexec kubectl plexlink __complete \"$@\"\n")
+		RunE: func(*cobra.Command, []string) error {
+			return p.say("#!/bin/sh\nexec kubectl plexlink __complete \"$@\"")
+		},
+	}
+}
+
+// refreshTimeout is how long a check may take: plex.tv and each address of a server have seconds to answer.
+const refreshTimeout = time.Minute
+
+func (p *plugin) refreshCommand() *cobra.Command {
+	var wanted bool
+	cmd := p.forName("refresh", "Check token and address now", func(ctx context.Context, c *cluster, name string) error {
+		link, request, err := c.request(ctx, name, v1alpha1.RefreshRequestedAtAnnotation)
+		if err != nil {
+			return err
+		}
+		if !wanted {
+			return p.say("Requested a check of PlexLink %s", name)
+		}
+		err = wait.PollUntilContextTimeout(ctx, pollInterval, refreshTimeout, false, func(ctx context.Context) (bool, error) {
+			link, err = c.link(ctx, name)
+			return err == nil && link.Status.LastHandledRefreshRequest == request, err
+		})
+		if wait.Interrupted(err) {
+			return fmt.Errorf("the check was not made within %s; to see why, run: kubectl plexlink doctor -n %s %s",
+				refreshTimeout, c.namespace, name)
+		}
+		if err != nil {
+			return err
+		}
+		p.code = exitCode(*link)
+		return p.say("%s", ready(link).Message)
+	})
+	cmd.Flags().BoolVar(&wanted, "wait", false, "Wait for the check and show what came of it.")
+	return cmd
+}
+
+// suspendCommand sets spec.suspend; null removes it.
+func (p *plugin) suspendCommand(verb, short, done, suspend string) *cobra.Command {
+	return p.forName(verb, short, func(ctx context.Context, c *cluster, name string) error {
+		if _, err := c.patch(ctx, name, fmt.Sprintf(`{"spec": {"suspend": %s}}`, suspend)); err != nil {
+			return err
+		}
+		return p.say("%s PlexLink %s", done, name)
+	})
+}
+
+// recipe decodes the PlexLink of an app.
+func recipe(name string, into *v1alpha1.PlexLink) error {
+	text, err := recipes.Manifest(name)
+	if err != nil {
+		return err
+	}
+	return yaml.UnmarshalStrict(text, into)
+}
+
+func (p *plugin) recipesCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "recipes", Short: "List the apps that have a recipe, or show one", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			table := printers.GetNewTabWriter(p.Out)
+			fmt.Fprintln(table, "NAME\tKEYS OF THE SECRET")
+			for _, name := range recipes.Names() {
+				var link v1alpha1.PlexLink
+				if err := recipe(name, &link); err != nil {
+					return err
+				}
+				fmt.Fprintf(table, "%s\t%s\n", name, secretKeys(&link))
+			}
+			return table.Flush()
+		},
+	}
+	cmd.AddCommand(&cobra.Command{
+		Use: "show NAME", Short: "Print the PlexLink of a recipe", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.FixedCompletions(recipes.Names(), cobra.ShellCompDirectiveNoFileComp),
+		RunE: func(_ *cobra.Command, args []string) error {
+			text, err := recipes.Manifest(args[0])
+			_, _ = p.Out.Write(text)
+			return err
+		},
+	})
+	return cmd
+}
+
+func (p *plugin) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the versions of this plugin and of the operator", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			fmt.Fprintln(p.Out, "Plugin  ", version)
+			c, err := p.connect()
+			if err != nil {
+				return err
+			}
+			for _, s := range c.operatorChecks(cmd.Context()) {
+				fmt.Fprintln(p.Out, s.Title, s.Message)
+			}
+			return nil
 		},
 	}
 }

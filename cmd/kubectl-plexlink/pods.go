@@ -2,121 +2,95 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"plexlink.dev/operator/api/v1alpha1"
-	"plexlink.dev/operator/internal/template"
 )
 
-// secretName is the Secret of a link, whether it exists yet or not.
-func secretName(link *v1alpha1.PlexLink) string { return cmp.Or(link.Spec.Secret.Name, link.Name) }
-
-// secretKeys lists the keys of the Secret of a link as its spec has them: the Secret is not read.
-func secretKeys(link *v1alpha1.PlexLink) string {
-	if t := link.Spec.Secret.Template; t != nil && len(t.Data) > 0 {
-		return strings.Join(slices.Sorted(maps.Keys(t.Data)), ", ")
-	}
-	return strings.Join(slices.Sorted(maps.Keys(template.Default())), ", ")
-}
-
-// use is how a part of a Pod uses a Secret.
-type use struct {
-	// part is a volume, or a container that reads its environment.
-	part     string
-	optional bool
-	// started is when that environment was read; zero for a volume and for a container that is not running.
-	started time.Time
-}
-
-// usesOf lists how a Pod uses a Secret.
-func usesOf(pod *corev1.Pod, secret string) []use {
-	var uses []use
-	add := func(part, name string, optional *bool, started time.Time) {
+// usesOf tells which parts of a Pod use a Secret, and whether they do without it: volumes, and containers that read their
+// environment.
+func usesOf(pod *corev1.Pod, secret string) (parts []string, optional map[string]bool) {
+	optional = map[string]bool{}
+	add := func(part, name string, without *bool) {
 		if name == secret {
-			uses = append(uses, use{part, optional != nil && *optional, started})
+			others, used := optional[part]
+			parts, optional[part] = append(parts, part), ptr.Deref(without, false) && (others || !used)
 		}
 	}
-	for _, volume := range pod.Spec.Volumes {
-		if s := volume.Secret; s != nil {
-			add("volume "+volume.Name, s.SecretName, s.Optional, time.Time{})
+	for _, v := range pod.Spec.Volumes {
+		if s := v.Secret; s != nil {
+			add("volume "+v.Name, s.SecretName, s.Optional)
 		}
-		for _, source := range cmp.Or(volume.Projected, &corev1.ProjectedVolumeSource{}).Sources {
+		for _, source := range ptr.Deref(v.Projected, corev1.ProjectedVolumeSource{}).Sources {
 			if s := source.Secret; s != nil {
-				add("volume "+volume.Name, s.Name, s.Optional, time.Time{})
+				add("volume "+v.Name, s.Name, s.Optional)
 			}
 		}
 	}
-	statuses := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
-	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		var started time.Time
-		for _, status := range statuses {
-			if status.Name == container.Name && status.State.Running != nil {
-				started = status.State.Running.StartedAt.Time
-			}
-		}
-		for _, from := range container.EnvFrom {
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for _, from := range c.EnvFrom {
 			if s := from.SecretRef; s != nil {
-				add("container "+container.Name, s.Name, s.Optional, started)
+				add("container "+c.Name, s.Name, s.Optional)
 			}
 		}
-		for _, env := range container.Env {
-			if s := cmp.Or(env.ValueFrom, &corev1.EnvVarSource{}).SecretKeyRef; s != nil {
-				add("container "+container.Name, s.Name, s.Optional, started)
+		for _, env := range c.Env {
+			if s := ptr.Deref(env.ValueFrom, corev1.EnvVarSource{}).SecretKeyRef; s != nil {
+				add("container "+c.Name, s.Name, s.Optional)
 			}
 		}
 	}
-	return uses
-}
-
-// podState is what kubectl get pods shows as STATUS, nearly.
-func podState(pod *corev1.Pod) string {
-	if pod.DeletionTimestamp != nil {
-		return "Terminating"
-	}
-	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if waiting := status.State.Waiting; waiting != nil && waiting.Reason != "" {
-			return waiting.Reason
-		}
-	}
-	return string(pod.Status.Phase)
+	return slices.Compact(parts), optional
 }
 
 // podSteps tells the state of the Pods that use the Secret of a link. Without the time at which it changed, none is too old.
-func podSteps(pods []corev1.Pod, link *v1alpha1.PlexLink, changed time.Time, err error) []step {
-	if err != nil {
+func (c *cluster) podSteps(ctx context.Context, link *v1alpha1.PlexLink, changed time.Time) []step {
+	var list corev1.PodList
+	if err := send(ctx, c.Get().AbsPath("/api/v1").Namespace(c.namespace).Resource("pods"), &list); err != nil {
 		return []step{{unknown, "Pods", "cannot be listed: " + reason(err, "list pods")}}
 	}
 	var steps []step
-	for i := range pods {
-		pod := &pods[i]
-		uses := usesOf(pod, secretName(link))
-		if len(uses) == 0 {
-			continue
+	for i := range list.Items {
+		if s, uses := podStep(&list.Items[i], secretName(link), changed); uses {
+			steps = append(steps, s)
 		}
-		s := step{done, "Pod", fmt.Sprintf("%s is %s", pod.Name, podState(pod))}
-		if pod.Status.Phase == corev1.PodPending {
-			s.mark = pending
-		}
-		for _, u := range uses {
-			if u.optional {
-				s.mark = warning
-				s.text += fmt.Sprintf("; %s has optional: true, so it starts without the Secret too", u.part)
-			}
-			if !u.started.IsZero() && u.started.Before(changed) {
-				s.mark = warning
-				s.text += fmt.Sprintf("; %s read its environment before the Secret changed, restart it", u.part)
-			}
-		}
-		steps = append(steps, s)
 	}
 	if len(steps) == 0 {
 		return []step{{unknown, "Pods", "none in this namespace uses Secret " + secretName(link)}}
 	}
 	return steps
+}
+
+// podStep tells the state of a Pod, and whether it uses a Secret at all.
+func podStep(pod *corev1.Pod, secret string, changed time.Time) (s step, uses bool) {
+	state, outdated := string(pod.Status.Phase), map[string]bool{}
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		state = cmp.Or(ptr.Deref(status.State.Waiting, corev1.ContainerStateWaiting{}).Reason, state)
+		running := status.State.Running
+		outdated["container "+status.Name] = running != nil && running.StartedAt.Time.Before(changed)
+	}
+	if pod.DeletionTimestamp != nil {
+		state = "Terminating"
+	}
+	s = step{done, "Pod", pod.Name + " is " + state}
+	if pod.Status.Phase == corev1.PodPending {
+		s.Result = pending
+	}
+	parts, optional := usesOf(pod, secret)
+	for _, part := range parts {
+		if optional[part] {
+			s.Result = warning
+			s.Message += fmt.Sprintf("; %s has optional: true, so it starts without the Secret too", part)
+		}
+		if outdated[part] {
+			s.Result = warning
+			s.Message += fmt.Sprintf("; %s read its environment before the Secret changed, restart it", part)
+		}
+	}
+	return s, len(parts) > 0
 }

@@ -2,63 +2,93 @@ package main
 
 import (
 	"fmt"
+	"image"
+	"io"
+	"os"
+	"regexp"
 	"strings"
-	"time"
 	"unicode/utf8"
 
+	"github.com/mitchellh/go-wordwrap"
+	"github.com/moby/term"
+	"golang.org/x/image/font"
+	"golang.org/x/image/font/basicfont"
+	"golang.org/x/image/math/fixed"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/printers"
+	"rsc.io/qr"
 
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// view is what is shown of a link that is followed.
-type view struct {
-	link *v1alpha1.PlexLink
-	// request is the value of the annotation that asked for a new PIN; "": none did.
-	request   string
-	pods      []step
-	now, from time.Time
+// display draws views: over and over at the same place of a terminal, or line by line.
+type display struct {
+	out           io.Writer
+	width, height int // of the terminal; 0: it is none that can be drawn on
+	color         bool
+	qr            string
+	drawn         int             // how many lines were drawn last
+	printed       map[string]bool // the lines that were printed plainly
 }
 
-// current reports whether the operator has acted on the last change and request.
-func (v view) current() bool {
-	return v.link.Status.ObservedGeneration == v.link.Generation &&
-		(v.request == "" || v.link.Status.LastHandledLinkRequest == v.request)
+func (p *plugin) display(code string) *display {
+	d := &display{out: p.Out, color: printers.AllowsColorOutput(p.Out), qr: code, printed: map[string]bool{}}
+	d.width, d.height = p.size()
+	return d
 }
 
-// pin is the open PIN; nil: none is.
-func (v view) pin() *v1alpha1.PINStatus {
-	if !v.current() {
-		return nil
+// size returns the size of the terminal that is written to; 0: it is none that can be drawn on.
+func (p *plugin) size() (width, height int) {
+	fd, terminal := term.GetFdInfo(p.Out)
+	if size, err := term.GetWinsize(fd); terminal && err == nil && os.Getenv("TERM") != "dumb" {
+		return int(size.Width), int(size.Height)
 	}
-	return v.link.Status.PIN
+	return 0, 0
 }
 
-// linked reports whether there is nothing more to wait for but Pods. A link that works is Ready while it is linked anew too.
-func (v view) linked() bool {
-	return v.current() && ready(v.link).Status == metav1.ConditionTrue && v.link.Status.PIN == nil &&
-		condition(v.link, v1alpha1.ConditionAuthorized).Reason != v1alpha1.ReasonRelinking
-}
-
-// stuck reports whether waiting does not help.
-func (v view) stuck() bool {
-	return v.current() && (v.link.Spec.Suspend || condition(v.link, v1alpha1.ConditionStalled).Status == metav1.ConditionTrue)
-}
-
-// steps is the progress.
-func (v view) steps() []step {
-	switch {
-	case v.current():
-		return append(linkSteps(v.link), v.pods...)
-	case v.now.Sub(v.from) > 10*time.Second:
-		return []step{{warning, operatorTitle, "has not acted yet; to see why, run: " + v.command("doctor")}}
+// colored is a text as the terminal shall have it.
+func (d *display) colored(text string) string {
+	if d.color {
+		return text
 	}
-	return []step{{pending, operatorTitle, "has not acted yet"}}
+	return plain(text)
 }
 
-// command is one to go on with.
-func (v view) command(verb string) string {
-	return fmt.Sprintf("kubectl plexlink %s -n %s %s", verb, v.link.Namespace, v.link.Name)
+// plain removes escape sequences.
+func plain(text string) string { return escape.ReplaceAllString(text, "") }
+
+var escape = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// show draws a view in the best way that fits. Without colors a QR code suits dark terminals only, so it is not drawn
+// unasked.
+func (d *display) show(v view) error {
+	var code []string
+	if pin := v.pin(); pin != nil && (d.qr == "always" || d.qr == "auto" && d.color) {
+		code = qrLines(pin.LinkURL, d.color)
+	}
+	lines := v.screen(d.width, d.height, code)
+	if lines == nil && d.qr == "auto" {
+		lines = v.screen(d.width, d.height, nil)
+	}
+	if lines != nil {
+		up := ""
+		if d.drawn > 0 {
+			up = fmt.Sprintf("\x1b[%dA", d.drawn)
+		}
+		d.drawn = len(lines)
+		_, err := fmt.Fprintf(d.out, "%s\r\x1b[J%s\r\n", up, d.colored(strings.Join(lines, "\r\n")))
+		return err
+	}
+	if d.drawn = 0; d.qr != "always" {
+		code = nil
+	}
+	for _, line := range v.plainLines(code) {
+		if !d.printed[line] {
+			d.printed[line] = true
+			fmt.Fprintln(d.out, line)
+		}
+	}
+	return nil
 }
 
 // plainLines is the view for files, pipes and narrow terminals. Each line is printed once, so none has a countdown.
@@ -72,22 +102,22 @@ func (v view) plainLines(code []string) []string {
 		}
 	}
 	for _, s := range v.steps() {
-		if s.mark != pending || s.title == accountTitle {
-			lines = append(lines, s.lines(1<<16, false)...)
+		if s.Result != pending || s.Title == accountTitle {
+			lines = append(lines, plain(strings.Join(s.lines(1<<16), "\n")))
 		}
 	}
 	return lines
 }
 
 // screen is the view for a terminal, drawn anew every second. nil: it does not fit; the cursor needs a line too.
-func (v view) screen(width, height int, color bool, code []string) []string {
+func (v view) screen(width, height int, code []string) []string {
 	var lines []string
 	if pin := v.pin(); pin != nil {
-		lines = append(v.invitation(pin, width, color, code), "", "  Ctrl-C stops watching and changes nothing.")
+		lines = append(v.invitation(pin, width, code), "", "  Ctrl-C stops watching and changes nothing.")
 	} else {
 		lines = append(lines, title(v.link), "")
 		for _, s := range v.steps() {
-			lines = append(lines, s.lines(width, color)...)
+			lines = append(lines, s.lines(width)...)
 		}
 	}
 	for _, line := range lines {
@@ -99,51 +129,80 @@ func (v view) screen(width, height int, color bool, code []string) []string {
 }
 
 // invitation asks to enter the PIN, beside the QR code if there is one.
-func (v view) invitation(pin *v1alpha1.PINStatus, width int, color bool, code []string) []string {
-	const gap = "  "
-	beside := 2 * len(gap)
+func (v view) invitation(pin *v1alpha1.PINStatus, width int, code []string) []string {
+	left, how := "    ", "Or open"
 	if len(code) > 0 {
-		beside += printedWidth(code[0])
+		left, how = strings.Repeat(" ", printedWidth(code[0])+4), "Or scan the code, or open"
 	}
 	entry, _, _ := strings.Cut(pin.LinkURL, "/?")
-	text := append(wrap(title(v.link), width-beside), "")
-	text = append(append(text, wrap("Enter the PIN "+pin.Code+" at "+entry, width-beside)...), "")
-	for _, line := range largeLines(pin.Code) {
-		if color {
-			line = "\x1b[1m" + line + "\x1b[0m"
-		}
-		text = append(text, line)
+	parts := []string{
+		title(v.link), "", "Enter the PIN " + pin.Code + " at " + entry, "", strings.Join(largeLines(pin.Code), "\n"), "",
+		timeLeft(pin.ExpirationTime.Sub(v.now)) + " left, then a new PIN is shown", "",
 	}
-	text = append(text, "", timeLeft(pin.ExpirationTime.Sub(v.now))+" left, then a new PIN is shown", "")
 	if r := ready(v.link); r.Reason != v1alpha1.ReasonAwaitingLink && r.Status != metav1.ConditionTrue {
 		why, _, _ := strings.Cut(r.Message, "; ") // What follows asks to enter the PIN.
-		text = append(append(text, wrap(why, width-beside)...), "")
+		parts = append(parts, why, "")
 	}
-	how := "Or open"
-	if len(code) > 0 {
-		how = "Or scan the code, or open"
-	}
-	text = append(text, how, pin.LinkURL)
-	lines := make([]string, max(len(code), len(text)))
+	text := strings.Join(append(parts, how, pin.LinkURL), "\n")
+	lines := strings.Split(wordwrap.WrapString(text, uint(max(width-len(left), 0))), "\n")
+	above := max(len(code)-len(lines), 0) / 2
+	lines = append(make([]string, above), append(lines, make([]string, max(len(code)-len(lines)-above, 0))...)...)
 	for i := range lines {
-		if lines[i] = gap; i < len(code) {
-			lines[i] += code[i] + gap
-		}
-		if at := i - max(len(code)-len(text), 0)/2; at >= 0 && at < len(text) {
-			lines[i] += strings.Repeat(" ", beside-len(gap)-printedWidth(lines[i])+len(gap)) + text[at]
+		if i < len(code) {
+			lines[i] = "  " + code[i] + "  " + lines[i]
+		} else {
+			lines[i] = left + lines[i]
 		}
 	}
 	return lines
 }
 
-// printedWidth is the number of columns of a text, without escape sequences.
-func printedWidth(text string) int {
-	width := 0
-	for i, part := range strings.Split(text, "\x1b[") {
-		if i > 0 {
-			_, part, _ = strings.Cut(part, "m")
+// printedWidth is the number of columns of a text.
+func printedWidth(text string) int { return utf8.RuneCountInString(plain(text)) }
+
+// halfBlocks draws a picture of black and white points, two rows in each line: characters are twice as high as wide.
+func halfBlocks(width, height int, at func(x, y int) bool) []string {
+	lines := make([]string, (height+1)/2)
+	for i := range lines {
+		for x := range width {
+			block := " "
+			switch upper, lower := at(x, 2*i), at(x, 2*i+1); {
+			case upper && lower:
+				block = "█"
+			case upper:
+				block = "▀"
+			case lower:
+				block = "▄"
+			}
+			lines[i] += block
 		}
-		width += utf8.RuneCountInString(part)
 	}
-	return width
+	return lines
+}
+
+// qrLines draws a QR code; nil: the text is too long for one. With color it is black on white in any terminal. Without,
+// the terminal's own color of text is the light one, which is right for light text on dark ground.
+func qrLines(text string, color bool) []string {
+	const quietZone = 4 // The light border that the standard asks for, in modules.
+	code, err := qr.Encode(text, qr.L)
+	if err != nil {
+		return nil
+	}
+	size := code.Size + 2*quietZone
+	lines := halfBlocks(size, size, func(x, y int) bool { return code.Black(x-quietZone, y-quietZone) == color })
+	for i := range lines {
+		if color {
+			lines[i] = "\x1b[38;5;16;48;5;231m" + lines[i] + "\x1b[0m"
+		}
+	}
+	return lines
+}
+
+// largeLines draws a PIN large.
+func largeLines(text string) []string {
+	const height, baseline = 10, 9 // of capital letters, and the Q
+	face := basicfont.Face7x13
+	picture := image.NewAlpha(image.Rect(0, 0, len(text)*face.Advance, height))
+	(&font.Drawer{Dst: picture, Src: image.Opaque, Face: face, Dot: fixed.P(0, baseline)}).DrawString(text)
+	return halfBlocks(picture.Rect.Dx(), height, func(x, y int) bool { return picture.AlphaAt(x, y).A > 0 })
 }

@@ -21,17 +21,19 @@ run() { # COMMAND SECONDS-TO-READ
 	sleep "$2"
 }
 
-status='kubectl get plexlink -n media'
-run 'kubectl apply -n media -f plexlink.yaml' 0.5
-kubectl wait -n media plexlink/kometa --for=jsonpath='{.status.pin.code}' --timeout=30s >/dev/null
-run "$status" 2
-pin=$(kubectl get plexlink -n media kometa -o jsonpath='{.status.pin.code}')
-type "# Enter $pin at plex.tv/link. Here a simulator plays plex.tv."
-curl --silent --fail --output /dev/null --data account=alice --data pin="$pin" "$PLEX_URL/link"
-printf '\n'
-run 'kubectl wait -n media plexlink/kometa --for=condition=Ready' 0.5
-run "$status" 2
-run "kubectl get secret -n media kometa --template='{{.data.PLEX_URL | base64decode}}'" 0
+# enter types the PIN on the link page, as a person does who has looked at it for a while.
+enter() {
+	kubectl wait -n media plexlink/kometa --for=create --timeout=60s
+	kubectl wait -n media plexlink/kometa --for=jsonpath='{.status.pin.code}' --timeout=30s
+	sleep 6
+	curl --silent --fail --data account=alice --data "pin=$(kubectl get plexlink -n media kometa -o jsonpath='{.status.pin.code}')" "$PLEX_URL/link"
+}
+
+type '# Here a simulator plays plex.tv.'
+enter >/dev/null &
+run 'kubectl plexlink link kometa -n media --recipe kometa' 3
+wait $!
+run 'kubectl get secret -n media kometa -o jsonpath={.data.KOMETA_PLEX_URL} | base64 -d' 0
 printf '\n'
 sleep 1.5
 type '# Deleted by mistake? It comes back.'
@@ -40,4 +42,5 @@ kubectl wait -n media secret/kometa --for=create --timeout=30s >/dev/null
 run 'kubectl get secret -n media kometa' 1
 type '# No token was copied.'
 sleep 3
+printf '\n' # A picture ends with the last output.
 : >"$ENDED"

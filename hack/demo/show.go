@@ -29,18 +29,22 @@ func (d *demo) show(ctx context.Context, args ...string) error {
 	return err
 }
 
-// recordScene records recording.sh, which runs kubectl as the administrator, in a terminal of fixed size.
+// recordScene records recording.sh, which runs kubectl and the plugin as the administrator, in a terminal of fixed size.
 func (d *demo) recordScene(ctx context.Context) error {
 	file, err := filepath.Abs(d.record)
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "asciinema", "rec", "--quiet", "--overwrite", "--cols=88", "--rows=29",
+	plugin, err := filepath.Abs(binaries)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "asciinema", "rec", "--quiet", "--overwrite", "--cols=88", "--rows=26",
 		"--env=TERM", "--command=./recording.sh", file)
 	cmd.Dir = "hack/demo"
 	cmd.Env = append(os.Environ(), "TERM=xterm-256color", "KUBECONFIG="+d.path("kubeconfig"),
 		"KUBECACHEDIR="+d.path("kubectl-cache"), "PLEX_URL="+d.plexURL, "ENDED="+d.path("scene-ended"),
-		"PATH="+d.assets+string(os.PathListSeparator)+os.Getenv("PATH"))
+		"PATH="+strings.Join([]string{plugin, d.assets, os.Getenv("PATH")}, string(os.PathListSeparator)))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("record the scene: %w\n%s", err, out)
 	}
