@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"plexlink.dev/operator/api/v1alpha1"
+	"plexlink.dev/operator/internal/plex/plextest"
 )
 
 // apiFault is a way in which a request to the API server fails. It returns an answer or an error; without either the request
@@ -69,13 +70,19 @@ var apiCalls = []struct{ method, path string }{
 	{http.MethodPatch, "/status"},
 }
 
+// How long a fault lasts, apart from a time: it strikes one call, or it ends as soon as the statuses tell the truth about it.
+const (
+	once      time.Duration = -1
+	untilTold time.Duration = 0
+)
+
 // TestAPIServerFaultMatrix applies each fault to each call for a while, during which a PIN is entered, a Secret is deleted, a
 // PlexLink is deleted and one is created. Within 15 seconds statuses are true, and within 15 seconds after the end all is well.
 func TestAPIServerFaultMatrix(t *testing.T) {
 	t.Parallel()
-	outages := []time.Duration{17 * time.Second}
+	outages := map[time.Duration]string{untilTold: "until told", 17 * time.Second: "17s"}
 	if *exhaustive {
-		outages = []time.Duration{20 * time.Second, time.Minute}
+		outages = map[time.Duration]string{once: "once", untilTold: "until told", 20 * time.Second: "20s", time.Minute: "1m"}
 	}
 	began := time.Now()
 	slots := make(chan struct{}, 2**trialsAtOnce)
@@ -83,7 +90,7 @@ func TestAPIServerFaultMatrix(t *testing.T) {
 	var all sync.WaitGroup
 	for name, fault := range apiFaults {
 		for _, call := range apiCalls {
-			for _, outage := range outages {
+			for outage, duration := range outages {
 				if fault.rare && !*exhaustive || fault.only != nil && !slices.Contains(fault.only, call.method) {
 					continue
 				}
@@ -91,9 +98,9 @@ func TestAPIServerFaultMatrix(t *testing.T) {
 				all.Go(func() {
 					slots <- struct{}{}
 					defer func() { <-slots }()
-					t.Run(fmt.Sprintf("%s/%s …%s/%s", name, call.method, strings.ReplaceAll(call.path, "/", "|"), outage), func(t *testing.T) {
-						r := &apiRow{fault: fault, method: call.method, path: call.path}
-						r.run(newWorld(t), outage)
+					t.Run(fmt.Sprintf("%s/%s …%s/%s", name, call.method, strings.ReplaceAll(call.path, "/", "|"), duration), func(t *testing.T) {
+						r := &apiRow{fault: fault, method: call.method, path: call.path, outage: outage}
+						r.run(newWorld(t))
 					})
 				})
 			}
@@ -108,7 +115,9 @@ type apiRow struct {
 	*trial
 	fault        apiFault
 	method, path string
+	outage       time.Duration
 	lasts        atomic.Bool
+	struck       atomic.Int64 // calls that it happened to
 }
 
 // configure applies the fault to the operator while it lasts.
@@ -117,6 +126,9 @@ func (r *apiRow) configure(o *operator) {
 	o.fail = func(req *http.Request) error {
 		isStruck := strings.HasSuffix(req.URL.Path, r.path) || strings.HasSuffix(r.path, "/") && strings.Contains(req.URL.Path, r.path)
 		if !r.lasts.Load() || req.Method != r.method || !isStruck {
+			return nil
+		}
+		if n := r.struck.Add(1); n > 1 && r.outage == once {
 			return nil
 		}
 		resp, err := r.fault.strike(req)
@@ -133,7 +145,7 @@ func (r *apiRow) configure(o *operator) {
 	}
 }
 
-func (r *apiRow) run(w *world, outage time.Duration) {
+func (r *apiRow) run(w *world) {
 	r.trial = newTrial(w, r.configure)
 	for _, name := range []string{"linked", "leaving"} {
 		r.linked(name)
@@ -158,9 +170,12 @@ func (r *apiRow) run(w *world, outage time.Duration) {
 	if err := r.sim.Link(code, r.alice); err != nil {
 		r.Fatal(err)
 	}
-	time.Sleep(time.Until(began.Add(outage))) // The fault lasts this long.
-	if r.path != "/status" {
-		r.isTruthful("linked", "waiting", "fresh")
+	if err := waitFor(time.Until(began.Add(15*time.Second)), r.told); err != nil {
+		r.Errorf("15s after the start of the fault: %v", err)
+	}
+	time.Sleep(time.Until(began.Add(r.outage))) // The fault lasts this long.
+	if err := waitFor(time.Second, r.told); err != nil { // A Secret is written shortly before its link is Ready.
+		r.Errorf("at the end of the fault: %v", err)
 	}
 	r.lasts.Store(false)
 	if err := waitFor(15*time.Second, r.recovered); err != nil {
@@ -179,18 +194,29 @@ func (r *apiRow) run(w *world, outage time.Duration) {
 	checkPolls(r.world, "waiting")
 }
 
-// isTruthful checks that a link is Ready exactly where its Secret opens the server, and that each has a status.
-func (r *apiRow) isTruthful(names ...string) {
-	for _, name := range names {
+// told returns nil when the fault has struck, the token of the PIN that was entered has left plex.tv, and a link is Ready
+// exactly where its Secret opens the server. It expects no status where none can be written.
+func (r *apiRow) told() error {
+	if r.struck.Load() == 0 {
+		return errors.New("got no call that fails, want one")
+	}
+	if !slices.ContainsFunc(r.sim.PINs(), func(p plextest.PIN) bool { return p.Collected && strings.HasPrefix(p.DeviceName, "waiting ") }) {
+		return errors.New("waiting: its token was not collected")
+	}
+	if r.path == "/status" && r.outage != once {
+		return nil
+	}
+	for _, name := range []string{"linked", "waiting", "fresh"} {
 		link, secret := r.link(name), r.secret(name)
 		ready := meta.IsStatusConditionTrue(link.Status.Conditions, v1alpha1.ConditionReady)
 		if link.Status.ObservedGeneration != link.Generation {
-			r.Errorf("%s: got no status for its spec, want one", name)
+			return fmt.Errorf("%s: got no status for its spec, want one", name)
 		}
 		if isGood := secret != nil && string(secret.Data["PLEX_URL"]) == oldURL; ready != isGood {
-			r.Errorf("%s: got Ready %t with a good Secret %t: %q", name, ready, isGood, message(link))
+			return fmt.Errorf("%s: got Ready %t with a good Secret %t: %q", name, ready, isGood, message(link))
 		}
 	}
+	return nil
 }
 
 // recovered returns nil when all is well.
