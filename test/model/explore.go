@@ -12,8 +12,8 @@ func checked(before, after State) State {
 		return after
 	}
 	for n := uint8(1); n <= after.minted; n++ {
-		kept := after.stored.pin == n || after.stored.token >= n || after.managers[0].memory.token >= n || after.managers[1].memory.token >= n
-		if after.pins[n] == claimed && !kept {
+		known := max(after.stored.token, after.managers[0].memory.token, after.managers[1].memory.token)
+		if after.pins[n] == claimed && after.stored.pin != n && known < n {
 			after.broken = "a PIN was entered, and its token can be collected no more"
 		}
 	}
@@ -66,31 +66,25 @@ func Explore(limits Limits, mutant Mutant) Result {
 		}
 	}
 	r.States = len(depth)
-	r.Stuck = stuck(depth, backward, limits)
-	return r
-}
-
-// stuck counts the states from which no good state can be reached, those apart that the bound on PINs stops.
-func stuck(depth map[State]int, backward map[State][]State, limits Limits) (n int) {
-	can, queue := map[State]bool{}, []State(nil)
-	for s := range depth {
-		if s.broken == "" && s.good() {
+	can := map[State]bool{}
+	var mark func(State)
+	mark = func(s State) {
+		if !can[s] {
 			can[s] = true
-			queue = append(queue, s)
-		}
-	}
-	for ; len(queue) > 0; queue = queue[1:] {
-		for _, s := range backward[queue[0]] {
-			if !can[s] {
-				can[s] = true
-				queue = append(queue, s)
+			for _, earlier := range backward[s] {
+				mark(earlier)
 			}
 		}
 	}
 	for s := range depth {
-		if s.broken == "" && !can[s] && s.minted < limits.PINs {
-			n++
+		if s.good() {
+			mark(s)
 		}
 	}
-	return n
+	for s := range depth {
+		if s.broken == "" && !can[s] && s.minted < limits.PINs {
+			r.Stuck++
+		}
+	}
+	return r
 }

@@ -76,7 +76,7 @@ type State struct {
 	secretAddress  uint8
 	shown          uint8 // the PIN in the status
 	due            bool  // a refresh is due, by what was noted of the last one
-	moved          bool
+	moved          uint8 // 1: the server did
 	minted         uint8
 	pins           [maxPINs + 1]pinState
 	managers       [2]manager
@@ -92,18 +92,13 @@ func (s *State) live(pin uint8) bool {
 	return pin != 0 && (s.pins[pin] == open || s.pins[pin] == claimed)
 }
 
-// here is where the server is.
-func (s *State) here() uint8 {
-	if s.moved {
-		return 2
-	}
-	return 1
-}
+// write changes the device Secret.
+func (s *State) write(d device) { s.before, s.stored, s.version = s.stored, d, s.version+1 }
 
 // good reports whether the link is linked: everything shows the newest token and the right address.
 func (s *State) good() bool {
 	d := s.stored
-	return d.token != 0 && d.pin == 0 && d.address == s.here() && s.secretToken == d.token && s.secretAddress == d.address &&
+	return d.token != 0 && d.pin == 0 && d.address == s.moved+1 && s.secretToken == d.token && s.secretAddress == d.address &&
 		s.shown == 0 && !s.due
 }
 
@@ -132,33 +127,28 @@ func (w *world) next(s State) []State {
 
 // environment is what others do.
 func (w *world) environment(s State) (out []State) {
+	happens := func(change func(*State)) {
+		t := s
+		change(&t)
+		out = append(out, checked(s, t))
+	}
 	for n := uint8(1); n <= s.minted; n++ {
-		if s.pins[n] != open {
-			continue
+		if s.pins[n] == open && s.shown == n {
+			happens(func(t *State) { t.pins[n] = claimed })
 		}
-		if s.shown == n {
-			t := s
-			t.pins[n] = claimed
-			out = append(out, t)
-		}
-		if s.minted < w.PINs {
-			t := s
-			t.pins[n] = expired
-			out = append(out, t)
+		if s.pins[n] == open && s.minted < w.PINs {
+			happens(func(t *State) { t.pins[n] = expired })
 		}
 	}
-	if !s.moved && s.good() {
-		t := s
-		t.moved, t.due = true, true
-		out = append(out, t)
+	if s.moved == 0 && s.good() {
+		happens(func(t *State) { t.moved, t.due = 1, true })
 	}
 	if s.flightVersion != 0 {
-		t := s
-		t.flight, t.flightVersion = device{}, 0
-		if s.flightVersion-1 == s.version || w.mutant == NoLock {
-			t.before, t.stored, t.version = s.stored, s.flight, s.version+1
-		}
-		out = append(out, checked(s, t))
+		happens(func(t *State) {
+			if t.flight, t.flightVersion = (device{}), 0; s.flightVersion-1 == s.version || w.mutant == NoLock {
+				t.write(s.flight)
+			}
+		})
 	}
 	return out
 }
@@ -174,11 +164,28 @@ func (w *world) act(s State, i int) (out []State) {
 		q.at, q.then, q.unsaved = store, then, true
 		become(t, q)
 	}
+	fail := func(t State, q manager) { // The request fails, or its answer is lost.
+		if t.failures++; t.failures <= w.Failures {
+			become(t, q)
+		}
+	}
 	switch q.at {
 	case load:
 		w.load(s, q, become)
 	case store:
-		w.store(s, q, become)
+		failed := manager{memory: q.memory, unsaved: true}
+		fail(s, failed)
+		if q.version != s.version && w.mutant != NoLock {
+			become(s, failed)
+			break
+		}
+		t := s
+		if s.stored != q.memory {
+			t.write(q.memory)
+		}
+		t.due = s.due && q.then != target
+		fail(t, failed)
+		become(t, manager{at: q.then, memory: q.memory, version: t.version})
 	case mint:
 		if s.minted == w.PINs {
 			break
@@ -189,11 +196,7 @@ func (w *world) act(s State, i int) (out []State) {
 		}
 		t.minted++
 		t.pins[t.minted] = open
-		if s.failures < w.Failures { // The answer is lost: the PIN is not known.
-			lost := t
-			lost.failures++
-			become(lost, manager{})
-		}
+		fail(t, manager{}) // The PIN is not known.
 		q.memory.pin = t.minted
 		if w.mutant == StatusBeforeState {
 			t.shown = t.minted
@@ -216,13 +219,9 @@ func (w *world) poll(s State, q manager, become func(State, manager), save func(
 	case claimed:
 		token := q.memory.pin
 		q.memory.pin = 0
-		if w.mutant == PINDropped && q.memory.token == 0 {
-			q.memory.token = token
-			t := s
-			t.before, t.stored, t.version = s.stored, device{0, s.stored.token, s.stored.address}, s.version+1
-			q.version = t.version
-			save(t, q, resolve)
-			return
+		if w.mutant == PINDropped {
+			s.write(device{0, s.stored.token, s.stored.address})
+			q.version = s.version
 		}
 		q.memory.token = token
 		save(s, q, resolve)
@@ -246,7 +245,7 @@ func (w *world) load(s State, q manager, become func(State, manager)) {
 		r.version = s.version
 		switch {
 		case r.unsaved:
-			r.at, r.then = store, load
+			r.at = store
 		case r.memory.pin != 0:
 			r.at = poll
 		case r.memory.token == 0:
@@ -258,44 +257,17 @@ func (w *world) load(s State, q manager, become func(State, manager)) {
 	}
 }
 
-// store writes the state to the device Secret, if it is the version that is known.
-func (w *world) store(s State, q manager, become func(State, manager)) {
-	if s.failures < w.Failures { // It fails, without an effect.
-		t := s
-		t.failures++
-		become(t, manager{memory: q.memory, unsaved: true})
-	}
-	if q.version != s.version && w.mutant != NoLock {
-		become(s, manager{memory: q.memory, unsaved: true})
-		return
-	}
-	t := s
-	if s.stored != q.memory {
-		t.before, t.stored, t.version = s.stored, q.memory, s.version+1
-	}
-	if q.then == target {
-		t.due = false
-	}
-	if s.failures < w.Failures { // It succeeds, and the answer is lost.
-		lost := t
-		lost.failures++
-		become(lost, manager{memory: q.memory, unsaved: true})
-	}
-	become(t, manager{at: q.then, memory: q.memory, version: t.version})
-}
-
 // publish resolves the server, then writes the target Secret and the status.
 func (w *world) publish(s State, q manager, become func(State, manager), save func(State, manager, step)) {
 	switch q.at {
 	case resolve:
 		if s.due || q.memory.address == 0 {
 			found := q
-			found.memory.address = s.here()
-			switch w.mutant {
-			case TargetBeforeState, RefreshInStatus:
+			found.memory.address = s.moved + 1
+			if w.mutant == TargetBeforeState || w.mutant == RefreshInStatus {
 				found.at, found.unsaved = target, true
 				become(s, found)
-			default:
+			} else {
 				save(s, found, target)
 			}
 			if s.failures == w.Failures || q.memory.address == 0 {
