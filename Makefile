@@ -187,15 +187,20 @@ bench: control-plane ## Measure how long a link takes, and print the distributio
 	go test -run '^$$' -bench '/^1_pending' -benchtime 60x ./test/stories
 	go test -run '^$$' -bench '/^25_pending' -benchtime 2x ./test/stories
 
+# Two at a time, on one core each; bin/fuzz has their logs.
+FUZZ = $(CURDIR)/bin/fuzz
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for 30 seconds.
-	@set -e; for package in $$(go list ./internal/...); do \
-		tests=$$(go test -list '^Fuzz' $$package); \
-		for name in $$(echo "$$tests" | grep '^Fuzz'); do \
-			echo "==> $$name ($$package)"; \
-			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime 30s $$package; \
-		done; \
-	done
+	@set -e; rm -rf $(FUZZ); mkdir -p $(FUZZ); \
+	for package in $$(grep -rlE '^func Fuzz' --include='*_test.go' internal | xargs -n 1 dirname | sort -u); do \
+		(cd $$package && go test -c -vet off -fuzz . -o $(FUZZ)/$${package##*/}.test .); \
+		(cd $$package && $(FUZZ)/$${package##*/}.test -test.list '^Fuzz') >$(FUZZ)/list; \
+		sed "s|^|$$package |" $(FUZZ)/list >>$(FUZZ)/targets; \
+	done; \
+	echo "fuzz: $$(wc -l <$(FUZZ)/targets) targets"; \
+	xargs -P 2 -n 2 sh -c 'cd $$0 && $(FUZZ)/$${0##*/}.test -test.run "^$$" -test.fuzz "^$$1\$$" -test.fuzztime 30s -test.parallel 1 \
+		-test.fuzzcachedir $(FUZZ)/corpora >$(FUZZ)/$$1.log 2>&1 || { cat $(FUZZ)/$$1.log; exit 1; }; \
+		echo "$$1: $$(grep -o "execs: [0-9]*" $(FUZZ)/$$1.log | tail -n 1)"' <$(FUZZ)/targets
 
 ##@ Build
 
