@@ -173,7 +173,7 @@ func (r *apiRow) run(w *world) {
 	if err := waitFor(time.Until(began.Add(15*time.Second)), r.told); err != nil {
 		r.Errorf("15s after the start of the fault: %v", err)
 	}
-	time.Sleep(time.Until(began.Add(r.outage))) // The fault lasts this long.
+	time.Sleep(time.Until(began.Add(r.outage)))          // The fault lasts this long.
 	if err := waitFor(time.Second, r.told); err != nil { // A Secret is written shortly before its link is Ready.
 		r.Errorf("at the end of the fault: %v", err)
 	}
