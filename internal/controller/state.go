@@ -119,6 +119,14 @@ func (s state) hasToken() bool { return s.Token != "" || s.PendingToken != "" ||
 // pinOpen reports whether a PIN is open.
 func (s state) pinOpen() bool { return s.PINID != "" }
 
+// openPINs returns how many PINs are open.
+func (s state) openPINs() int {
+	if s.pinOpen() {
+		return 1
+	}
+	return 0
+}
+
 // settled reports whether the token and an address are proven for the given spec.server.
 func (s state) settled(spec string) bool {
 	return s.authorized() && !s.Unproven && s.Server != (server{}) && s.Server.Spec == spec &&
@@ -128,10 +136,7 @@ func (s state) settled(spec string) bool {
 // linkRequested records a request for a new PIN. A PIN that is already open answers it.
 func (s state) linkRequested(value string, now time.Time) state {
 	s.LinkRequest = value
-	s.Unentered = 0
-	if s.pinOpen() {
-		s.Unentered = 1
-	}
+	s.Unentered = s.openPINs()
 	s.Relink = s.authorized()
 	s.WaitingSince = now
 	return s
@@ -240,10 +245,11 @@ func (s state) accountKnown(account plex.Account) state {
 	return s
 }
 
-// tokenRevoked records that plex.tv rejected the token. Server and Secret stay until there is a new token.
+// tokenRevoked records that plex.tv rejected the token. Server and Secret stay until there is a new token, for which a PIN may
+// be open already.
 func (s state) tokenRevoked(now time.Time) state {
 	s.Revoked, s.Relink = true, false
-	s.Unentered, s.RefusedSince = 0, time.Time{}
+	s.Unentered, s.RefusedSince = s.openPINs(), time.Time{}
 	s.WaitingSince = now
 	return s
 }
