@@ -47,7 +47,7 @@ func (p *plugin) linkCommand() *cobra.Command {
 	// The flag of kubectl with the URL of the API server gives way here.
 	cmd.Flags().StringVar(&spec.Server.Name, "server", "", "Name of the Plex Media Server (spec.server.name).")
 	cmd.Flags().StringVar(&spec.Server.URL, "url", "", "Address that apps shall use (spec.server.url).")
-	cmd.Flags().StringVar(&spec.Account.Username, "account", "", "Username of the Plex account that may enter the PIN (spec.account.username).")
+	cmd.Flags().StringVar(&spec.Account.Username, "account", "", "Username of the account that may enter the PIN (spec.account.username).")
 	choice(cmd, &o.dryRun, "dry-run", "", "client: print the PlexLink and create nothing.", "none", "client")
 	o.addFlags(cmd)
 	p.outputFlag(cmd)

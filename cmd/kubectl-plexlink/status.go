@@ -86,7 +86,8 @@ func (s step) lines(width int) []string {
 // report shows a link and the steps.
 func (p *plugin) report(link *v1alpha1.PlexLink, steps []step) error {
 	d := p.display("")
-	lines := []string{title(link) + ": " + cmp.Or(ready(link).Reason, "not seen by the operator yet"), ""}
+	lines := make([]string, 0, 2+len(steps))
+	lines = append(lines, title(link)+": "+cmp.Or(ready(link).Reason, "not seen by the operator yet"), "")
 	for _, s := range steps {
 		lines = append(lines, s.lines(cmp.Or(d.width, 1<<16))...)
 	}

@@ -88,7 +88,7 @@ func (r *Reconciler) registerMetrics(elected <-chan struct{}) error {
 			Name: "plexlink_pin_queue_length", Help: "PlexLinks that wait for their turn to get a PIN.",
 		}, func() float64 { return float64(r.pace.QueueLength()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "plexlink_plex_allowed_rate", Help: "Requests to plex.tv per second that the operator allows itself; lower while plex.tv limits them.",
+			Name: "plexlink_plex_allowed_rate", Help: "Limit of requests to plex.tv per second; lower while plex.tv limits them.",
 		}, r.pace.Rate),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "plexlink_remembered_links", Help: "PlexLinks whose state this process holds in memory.",
