@@ -33,6 +33,9 @@ mutant() { # NAME FILE SED-SCRIPT TEST ARGUMENT…
 mutant 'former Secrets are those that the status names' internal/controller/secret.go \
 	's/if former.Name == targetName\(s.link\)/if former.Name != s.link.Status.SecretName || former.Name == targetName(s.link)/' \
 	TestEveryCallMayFail -story 'rename twice at once'
+mutant 'a new process trusts its first list' internal/controller/plexlink_controller.go \
+	's/case e != nil \&\& !gone \&\& (e.uid == .*):$/case !gone \&\& (e == nil \&\& link.DeletionTimestamp == nil || e != nil \&\& \1):/' \
+	TestEveryCallMayFail -exhaustive -story 'delete with Revoke' -call 'old lists'
 mutant 'the content hash leaves out annotations' internal/controller/secret.go \
 	's/secret.Labels, secret.Annotations, secret.Data, secret.OwnerReferences/secret.Labels, secret.Data, secret.OwnerReferences/' \
 	'TestEveryFieldGoesFromEachValueToEachOther/secret.template.metadata.annotations'

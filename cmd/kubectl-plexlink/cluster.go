@@ -35,12 +35,12 @@ func (p *plugin) connect() (*cluster, error) {
 	}
 	config.Timeout = cmp.Or(config.Timeout, requestTimeout)
 	config.QPS, config.UserAgent = -1, "kubectl-plexlink/"+version
-	config.WarningHandler = rest.NoWarnings{} // They would break into what is drawn.
+	config.WarningHandler = rest.NoWarnings{} // They would garble the screen.
 	namespace, _, err := p.config.Namespace()
 	if err != nil {
 		return nil, fmt.Errorf("read the namespace of the kubeconfig: %w", err)
 	}
-	// A client without a scheme: the API types of Kubernetes, registered in one, are most of the size of kubectl.
+	// A client without a scheme: registering the API types of Kubernetes would double the size of the binary.
 	client, err := rest.UnversionedRESTClientFor(dynamic.ConfigFor(config))
 	return &cluster{client, namespace}, err
 }
@@ -82,14 +82,14 @@ func (c *cluster) patch(ctx context.Context, name, change string) (link *v1alpha
 	return link, err
 }
 
-// request sets an annotation to a new value, which the status repeats once the operator has acted on it.
+// request sets a request annotation to a new value, which the status repeats once the operator has handled it.
 func (c *cluster) request(ctx context.Context, name, annotation string) (link *v1alpha1.PlexLink, value string, err error) {
 	value = time.Now().UTC().Format(time.RFC3339Nano)
 	link, err = c.patch(ctx, name, fmt.Sprintf(`{"metadata": {"annotations": {%q: %q}}}`, annotation, value))
 	return link, value, err
 }
 
-// names returns the names of the PlexLinks of the namespace; none without the right to list them.
+// names returns the names of the PlexLinks of the namespace; none without permission to list them.
 func (c *cluster) names(ctx context.Context) []string {
 	var list v1alpha1.PlexLinkList
 	_ = send(ctx, c.links(c.Get()), &list)
@@ -100,7 +100,7 @@ func (c *cluster) names(ctx context.Context) []string {
 	return names
 }
 
-// missing is the error that there is no PlexLink of the name.
+// missing returns the error that there is no PlexLink of the name.
 func (c *cluster) missing(ctx context.Context, name string) error {
 	what := "to create it, run: kubectl plexlink link -n " + c.namespace + " " + name
 	if names := c.names(ctx); len(names) > 0 {
@@ -116,7 +116,7 @@ func isMissing(err error) bool {
 		answer.Status().Details != nil && answer.Status().Details.Kind == "plexlinks"
 }
 
-// explain adds to an error of the API server what to do about it.
+// explain adds to an API server's error what to do about it.
 func explain(err error) error {
 	switch {
 	case apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
@@ -128,7 +128,7 @@ func explain(err error) error {
 	return fmt.Errorf("ask the API server: %w", err)
 }
 
-// reason tells which right is missing, or what else went wrong.
+// reason says which permission is missing, or what else went wrong.
 func reason(err error, right string) string {
 	if apierrors.IsForbidden(err) {
 		return "you may not " + right

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// operatorSelector finds the operator's Deployment, whichever way it was installed.
+	// operatorSelector selects the operator's Deployment, however it was installed.
 	operatorSelector = "app.kubernetes.io/name=plexlink"
 	operatorTitle    = "Operator"
 )
@@ -40,12 +40,12 @@ func (p *plugin) doctorCommand() *cobra.Command {
 			return p.print(map[string]any{"namespace": link.Namespace, "name": name, "reason": ready(link).Reason, "checks": checks})
 		})
 	cmd.Long = cmd.Short + ". It reads the PlexLink, the schema of its kind, the Pods of the namespace, the operator's Deployment and " +
-		"the metadata of the Secret, as far as you may, and tells what you may not."
+		"the metadata of the Secret, as far as you are permitted to, and says what it could not read."
 	p.outputFlag(cmd)
 	return cmd
 }
 
-// checks is the diagnosis.
+// checks returns the diagnosis.
 func (c *cluster) checks(ctx context.Context, link *v1alpha1.PlexLink, now time.Time) []step {
 	spec := step{done, "Spec", "the operator has acted on the last change"}
 	if link.Status.ObservedGeneration != link.Generation {
@@ -72,7 +72,7 @@ func (c *cluster) checks(ctx context.Context, link *v1alpha1.PlexLink, now time.
 	return append(checks, c.podSteps(ctx, link, changed)...)
 }
 
-// operatorChecks tells of each operator whether it is running, and its version.
+// operatorChecks reports for each operator whether it is running, and its version.
 func (c *cluster) operatorChecks(ctx context.Context) []step {
 	var list appsv1.DeploymentList
 	err := send(ctx, c.Get().AbsPath("/apis/apps/v1/deployments").Param("labelSelector", operatorSelector), &list)
@@ -95,7 +95,7 @@ func (c *cluster) operatorChecks(ctx context.Context) []step {
 	return checks
 }
 
-// operatorVersion is the tag of the operator's image.
+// operatorVersion returns the tag of the operator's image.
 func operatorVersion(d *appsv1.Deployment) string {
 	for _, container := range d.Spec.Template.Spec.Containers {
 		image, _, _ := strings.Cut(container.Image, "@")
@@ -106,8 +106,8 @@ func operatorVersion(d *appsv1.Deployment) string {
 	return cmp.Or(d.Labels["app.kubernetes.io/version"], "an unknown version")
 }
 
-// secretChanged returns when PlexLink last wrote a Secret. It accepts metadata only, so that no data is sent: the client of
-// client-go would accept the whole Secret from an API server that cannot do that.
+// secretChanged returns when PlexLink last wrote a Secret. It accepts metadata only, so that no data is sent: client-go's
+// metadata client would accept the whole Secret from an API server that does not support that.
 func (c *cluster) secretChanged(ctx context.Context, name string) (time.Time, error) {
 	var secret metav1.PartialObjectMetadata
 	err := send(ctx, c.Get().AbsPath("/api/v1").Namespace(c.namespace).Resource("secrets").Name(name).
@@ -125,7 +125,7 @@ func (c *cluster) secretChanged(ctx context.Context, name string) (time.Time, er
 type crdSchema struct{ Properties map[string]crdSchema }
 
 // schemaCheck compares the fields that this plugin knows with the schema that the API server publishes for everyone: reading
-// the CRD would need a right to the whole cluster.
+// the CRD would need a cluster-wide permission.
 func (c *cluster) schemaCheck(ctx context.Context) step {
 	var document struct {
 		Components struct{ Schemas map[string]crdSchema }
@@ -141,7 +141,7 @@ func (c *cluster) schemaCheck(ctx context.Context) step {
 	return step{done, "CRD", "has all fields that this plugin knows"}
 }
 
-// missing lists the fields of a type that a schema has not. What items of lists have is left out.
+// missing returns the fields of a type that a schema lacks, without those of list items.
 func (s crdSchema) missing(t reflect.Type, path string) []string {
 	var missing []string
 	for f := range t.Fields() {

@@ -44,9 +44,9 @@ func (p *plugin) linkCommand() *cobra.Command {
 	cmd.Example = "  kubectl plexlink link kometa --recipe kometa\n  kubectl plexlink link kometa --recipe kometa --dry-run=client -o yaml"
 	spec := &o.wanted.Spec
 	choice(cmd, &o.recipe, "recipe", "", "App to create it for, such as kometa: see kubectl plexlink recipes.", recipes.Names()...)
-	// The flag of kubectl with the URL of the API server gives way here.
+	// This replaces kubectl's flag --server, the URL of the API server.
 	cmd.Flags().StringVar(&spec.Server.Name, "server", "", "Name of the Plex Media Server (spec.server.name).")
-	cmd.Flags().StringVar(&spec.Server.URL, "url", "", "Address that apps shall use (spec.server.url).")
+	cmd.Flags().StringVar(&spec.Server.URL, "url", "", "Address for apps to use (spec.server.url).")
 	cmd.Flags().StringVar(&spec.Account.Username, "account", "", "Username of the account that may enter the PIN (spec.account.username).")
 	choice(cmd, &o.dryRun, "dry-run", "", "client: print the PlexLink and create nothing.", "none", "client")
 	o.addFlags(cmd)
@@ -54,13 +54,13 @@ func (p *plugin) linkCommand() *cobra.Command {
 	return cmd
 }
 
-// link creates the PlexLink where there is none, asks for a PIN where there would be none, and follows it.
+// link creates the PlexLink if there is none, requests a PIN if there would be none, and follows the link.
 func (p *plugin) link(ctx context.Context, c *cluster, name string, o linkOptions) error {
 	if o.dryRun != "client" && p.output != "" {
 		return errors.New("-o needs --dry-run=client; to print a PlexLink, run: kubectl plexlink status -o yaml " + name)
 	}
 	wanted := &o.wanted
-	if o.recipe != "" { // It leaves server and account to the other flags.
+	if o.recipe != "" { // The recipe sets neither server nor account.
 		if err := recipe(o.recipe, wanted); err != nil {
 			return err
 		}
@@ -88,8 +88,8 @@ func (p *plugin) link(ctx context.Context, c *cluster, name string, o linkOption
 	return p.follow(ctx, c, link, request, o.followOptions)
 }
 
-// needsRequest reports whether a link gets a PIN only on request. Otherwise one is open or comes unasked, the link is
-// Ready, or a PIN does not help; to link such a link anew is what relink is for.
+// needsRequest reports whether a link gets a PIN only on request. Otherwise one is open or will be, the link is Ready, or a
+// PIN does not help; relink is for linking such a link again.
 func needsRequest(link *v1alpha1.PlexLink) bool {
 	return ready(link).Reason == v1alpha1.ReasonPINExpired && link.Status.PIN == nil
 }
@@ -110,22 +110,22 @@ func (p *plugin) relinkCommand() *cobra.Command {
 
 const (
 	pollInterval = time.Second
-	// podWait is how long Pods may take to start once their Secret exists: the kubelet tries again within a minute or so.
+	// podWait is how long Pods may take to start once their Secret exists: the kubelet retries within about a minute.
 	podWait = 90 * time.Second
-	// maxFailures is how often in a row the API server may fail.
+	// maxFailures is the number of consecutive failures of the API server to tolerate.
 	maxFailures = 10
 )
 
-// view is what is shown of a link that is followed.
+// view is what is shown about a link that is followed.
 type view struct {
 	link *v1alpha1.PlexLink
-	// request is the value of the annotation that asked for a new PIN; "": none did.
+	// request is the value of the annotation that requested a new PIN, or "".
 	request             string
 	pods                []step
 	now, from, linkedAt time.Time
 }
 
-// follow shows what becomes of a link until it is linked, cannot go on, the time is up or the context is done.
+// follow shows the progress of a link until it is linked or stuck, or the time or the context is over.
 func (p *plugin) follow(ctx context.Context, c *cluster, link *v1alpha1.PlexLink, request string, o followOptions) error {
 	d := p.display(o.qr)
 	if d.width > 0 {
@@ -137,7 +137,7 @@ func (p *plugin) follow(ctx context.Context, c *cluster, link *v1alpha1.PlexLink
 		failures++
 		if err := c.observe(ctx, &v); err == nil {
 			failures = 0
-		} else if failures > maxFailures || isMissing(err) { // The API server may be away for a while.
+		} else if failures > maxFailures || isMissing(err) { // The API server may be down for a while.
 			return false, err
 		}
 		d.width, d.height = p.size()
@@ -170,13 +170,13 @@ func (c *cluster) observe(ctx context.Context, v *view) error {
 	return nil
 }
 
-// current reports whether the operator has acted on the last change and request.
+// current reports whether the operator has handled the last change and request.
 func (v view) current() bool {
 	return v.link.Status.ObservedGeneration == v.link.Generation &&
 		(v.request == "" || v.link.Status.LastHandledLinkRequest == v.request)
 }
 
-// pin is the open PIN; nil: none is.
+// pin returns the open PIN, or nil.
 func (v view) pin() *v1alpha1.PINStatus {
 	if !v.current() {
 		return nil
@@ -184,7 +184,7 @@ func (v view) pin() *v1alpha1.PINStatus {
 	return v.link.Status.PIN
 }
 
-// linked reports whether there is nothing more to wait for but Pods. A link that works is Ready while it is linked anew too.
+// linked reports whether only Pods remain to wait for. A working link stays Ready while it is linked again.
 func (v view) linked() bool {
 	return v.current() && ready(v.link).Status == metav1.ConditionTrue && v.link.Status.PIN == nil &&
 		condition(v.link, v1alpha1.ConditionAuthorized).Reason != v1alpha1.ReasonRelinking
@@ -201,7 +201,7 @@ func (v view) ended() bool {
 	return v.stuck() || v.linked() && len(v.pods) > 0 && (!starting || v.now.Sub(v.linkedAt) > podWait)
 }
 
-// steps is the progress.
+// steps returns the progress.
 func (v view) steps() []step {
 	switch {
 	case v.current():
@@ -212,7 +212,7 @@ func (v view) steps() []step {
 	return []step{{pending, operatorTitle, "has not acted yet"}}
 }
 
-// command is one to go on with.
+// command returns a command line for this link.
 func (v view) command(verb string) string {
 	return fmt.Sprintf("kubectl plexlink %s -n %s %s", verb, v.link.Namespace, v.link.Name)
 }

@@ -26,7 +26,7 @@ import (
 	"plexlink.dev/operator/config/samples/recipes"
 )
 
-// version is stamped in by the Makefile.
+// version is set by the Makefile.
 var version = "dev"
 
 func main() {
@@ -71,7 +71,7 @@ func (p *plugin) rootCommand() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	// genericclioptions.ConfigFlags adds the same flags, and all API types and clients of Kubernetes: 15 MB.
+	// genericclioptions.ConfigFlags would add the same flags, and all API types of Kubernetes: 15 MB.
 	rules, overrides := clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}
 	root.PersistentFlags().StringVar(&rules.ExplicitPath, clientcmd.RecommendedConfigPathFlag, "", "Path to the kubeconfig file.")
 	clientcmd.BindOverrideFlags(overrides, root.PersistentFlags(), clientcmd.RecommendedConfigOverrideFlags(""))
@@ -83,7 +83,7 @@ func (p *plugin) rootCommand() *cobra.Command {
 	return root
 }
 
-// forName is a command for one PlexLink, which the shell completes.
+// forName returns a command for one PlexLink, whose name the shell completes.
 func (p *plugin) forName(use, short string, act func(ctx context.Context, c *cluster, name string) error) *cobra.Command {
 	return &cobra.Command{
 		Use:   use + " NAME",
@@ -109,7 +109,7 @@ func (p *plugin) forName(use, short string, act func(ctx context.Context, c *clu
 	}
 }
 
-// completeName lists the PlexLinks of the namespace for the shell.
+// completeName returns the PlexLinks of the namespace for the shell's completion.
 func (p *plugin) completeName(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	c, err := p.connect()
 	if err != nil || len(args) > 0 {
@@ -125,7 +125,7 @@ func (p *plugin) outputFlag(cmd *cobra.Command) {
 	choice(cmd, &p.output, "output", "o", "Output format: json or yaml.", "json", "yaml")
 }
 
-// choice adds a flag that has one of some values, which the shell completes.
+// choice adds a flag with a fixed set of values, which the shell completes.
 func choice(cmd *cobra.Command, value *string, name, shorthand, usage string, values ...string) {
 	cmd.Flags().FuncP(name, shorthand, usage, func(given string) error {
 		if *value = given; !slices.Contains(values, given) {
@@ -133,11 +133,11 @@ func choice(cmd *cobra.Command, value *string, name, shorthand, usage string, va
 		}
 		return nil
 	})
-	// It fails only for a flag that the command does not have.
+	// It fails only for an unknown flag.
 	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// print writes what a script reads.
+// print writes output for scripts.
 func (p *plugin) print(object any) error {
 	raw, err := json.Marshal(object)
 	if err != nil {
@@ -197,7 +197,7 @@ func (p *plugin) refreshCommand() *cobra.Command {
 		p.code = exitCode(*link)
 		return p.say("%s", ready(link).Message)
 	})
-	cmd.Flags().BoolVar(&wanted, "wait", false, "Wait for the check and show what came of it.")
+	cmd.Flags().BoolVar(&wanted, "wait", false, "Wait for the check and show its result.")
 	return cmd
 }
 
@@ -211,7 +211,7 @@ func (p *plugin) suspendCommand(verb, short, done, suspend string) *cobra.Comman
 	})
 }
 
-// recipe decodes the PlexLink of an app.
+// recipe returns the PlexLink of an app.
 func recipe(name string, into *v1alpha1.PlexLink) error {
 	text, err := recipes.Manifest(name)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// usesOf tells which parts of a Pod use a Secret, and whether they do without it: volumes, and containers that read their
+// usesOf returns the parts of a Pod that use a Secret, and whether it is optional for them: volumes, and containers with their
 // environment.
 func usesOf(pod *corev1.Pod, secret string) (parts []string, optional map[string]bool) {
 	optional = map[string]bool{}
@@ -48,7 +48,8 @@ func usesOf(pod *corev1.Pod, secret string) (parts []string, optional map[string
 	return slices.Compact(parts), optional
 }
 
-// podSteps tells the state of the Pods that use the Secret of a link. Without the time at which it changed, none is too old.
+// podSteps returns the state of the Pods that use the Secret of a link. If the time of its last change is unknown, none is too
+// old.
 func (c *cluster) podSteps(ctx context.Context, link *v1alpha1.PlexLink, changed time.Time) []step {
 	var list corev1.PodList
 	if err := send(ctx, c.Get().AbsPath("/api/v1").Namespace(c.namespace).Resource("pods"), &list); err != nil {
@@ -66,7 +67,7 @@ func (c *cluster) podSteps(ctx context.Context, link *v1alpha1.PlexLink, changed
 	return steps
 }
 
-// podStep tells the state of a Pod, and whether it uses a Secret at all.
+// podStep returns the state of a Pod, and whether it uses a Secret.
 func podStep(pod *corev1.Pod, secret string, changed time.Time) (s step, uses bool) {
 	state, outdated := string(pod.Status.Phase), map[string]bool{}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {

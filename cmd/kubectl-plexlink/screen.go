@@ -21,7 +21,7 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// display draws views: over and over at the same place of a terminal, or line by line.
+// display draws views: repeatedly in the same place of a terminal, or line by line.
 type display struct {
 	out           io.Writer
 	width, height int // of the terminal; 0: it is none that can be drawn on
@@ -37,7 +37,7 @@ func (p *plugin) display(code string) *display {
 	return d
 }
 
-// size returns the size of the terminal that is written to; 0: it is none that can be drawn on.
+// size returns the size of the terminal, or 0 if it cannot be drawn on.
 func (p *plugin) size() (width, height int) {
 	fd, terminal := term.GetFdInfo(p.Out)
 	if size, err := term.GetWinsize(fd); terminal && err == nil && os.Getenv("TERM") != "dumb" {
@@ -46,7 +46,7 @@ func (p *plugin) size() (width, height int) {
 	return 0, 0
 }
 
-// colored is a text as the terminal shall have it.
+// colored returns a text with or without colors, as the terminal supports.
 func (d *display) colored(text string) string {
 	if d.color {
 		return text
@@ -59,8 +59,8 @@ func plain(text string) string { return escape.ReplaceAllString(text, "") }
 
 var escape = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-// show draws a view in the best way that fits. Without colors a QR code suits dark terminals only, so it is not drawn
-// unasked.
+// show draws a view in the best form that fits. Without colors a QR code suits dark terminals only, so it is drawn only on
+// request.
 func (d *display) show(v view) error {
 	var code []string
 	if pin := v.pin(); pin != nil && (d.qr == "always" || d.qr == "auto" && d.color) {
@@ -91,7 +91,7 @@ func (d *display) show(v view) error {
 	return nil
 }
 
-// plainLines is the view for files, pipes and narrow terminals. Each line is printed once, so none has a countdown.
+// plainLines returns the view for files, pipes and narrow terminals. Each line is printed once, so none has a countdown.
 func (v view) plainLines(code []string) []string {
 	lines := []string{title(v.link)}
 	if pin := v.pin(); pin != nil {
@@ -109,7 +109,7 @@ func (v view) plainLines(code []string) []string {
 	return lines
 }
 
-// screen is the view for a terminal, drawn anew every second. nil: it does not fit; the cursor needs a line too.
+// screen returns the view for a terminal, which is redrawn every second, or nil if it does not fit; the cursor needs a line.
 func (v view) screen(width, height int, code []string) []string {
 	var lines []string
 	if pin := v.pin(); pin != nil {
@@ -128,7 +128,7 @@ func (v view) screen(width, height int, code []string) []string {
 	return lines
 }
 
-// invitation asks to enter the PIN, beside the QR code if there is one.
+// invitation asks the user to enter the PIN, next to the QR code if there is one.
 func (v view) invitation(pin *v1alpha1.PINStatus, width int, code []string) []string {
 	left, how := "    ", "Or open"
 	if len(code) > 0 {
@@ -140,7 +140,7 @@ func (v view) invitation(pin *v1alpha1.PINStatus, width int, code []string) []st
 		timeLeft(pin.ExpirationTime.Sub(v.now)) + " left, then a new PIN is shown", "",
 	}
 	if r := ready(v.link); r.Reason != v1alpha1.ReasonAwaitingLink && r.Status != metav1.ConditionTrue {
-		why, _, _ := strings.Cut(r.Message, "; ") // What follows asks to enter the PIN.
+		why, _, _ := strings.Cut(r.Message, "; ") // The rest asks the user to enter the PIN.
 		parts = append(parts, why, "")
 	}
 	text := strings.Join(append(parts, how, pin.LinkURL), "\n")
@@ -157,10 +157,10 @@ func (v view) invitation(pin *v1alpha1.PINStatus, width int, code []string) []st
 	return lines
 }
 
-// printedWidth is the number of columns of a text.
+// printedWidth returns the number of columns of a text.
 func printedWidth(text string) int { return utf8.RuneCountInString(plain(text)) }
 
-// halfBlocks draws a picture of black and white points, two rows in each line: characters are twice as high as wide.
+// halfBlocks draws a picture of black and white pixels, two rows per line: characters are twice as high as wide.
 func halfBlocks(width, height int, at func(x, y int) bool) []string {
 	lines := make([]string, (height+1)/2)
 	for i := range lines {
@@ -180,8 +180,8 @@ func halfBlocks(width, height int, at func(x, y int) bool) []string {
 	return lines
 }
 
-// qrLines draws a QR code; nil: the text is too long for one. With color it is black on white in any terminal. Without,
-// the terminal's own color of text is the light one, which is right for light text on dark ground.
+// qrLines draws a QR code, or returns nil if the text is too long for one. With color it is black on white in any terminal.
+// Without, the terminal's text color is the light one, which is right for light text on a dark background.
 func qrLines(text string, color bool) []string {
 	const quietZone = 4 // The light border that the standard asks for, in modules.
 	code, err := qr.Encode(text, qr.L)

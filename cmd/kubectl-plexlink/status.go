@@ -25,7 +25,7 @@ const (
 	exitReady   = 0 // All PlexLinks are Ready.
 	exitError   = 1 // The command failed, or the operator is still working: try again later.
 	exitPerson  = 3 // A person has to do something, such as entering a PIN.
-	exitStalled = 4 // Nothing goes on until a person changes something.
+	exitStalled = 4 // A person has to change something.
 )
 
 // personReasons are the reasons of a link that waits for a person, even without a PIN.
@@ -34,7 +34,7 @@ var personReasons = []string{
 	v1alpha1.ReasonAwaitingAccount, v1alpha1.ReasonTokenRejected, v1alpha1.ReasonSecretContested,
 }
 
-// exitCode is what the state of PlexLinks means for a script: the worst of them counts.
+// exitCode returns the exit code for the worst state of some PlexLinks.
 func exitCode(links ...v1alpha1.PlexLink) int {
 	worst := exitReady
 	for i := range links {
@@ -53,7 +53,7 @@ func exitCode(links ...v1alpha1.PlexLink) int {
 	return worst
 }
 
-// result is what came of a step.
+// result is the result of a step.
 type result string
 
 const (
@@ -64,12 +64,12 @@ const (
 	unknown result = "Unknown"
 )
 
-// marks show results; the terminal's theme chooses shades that show on its ground.
+// marks show results; the terminal's theme chooses the shades.
 var marks = map[result]string{
 	done: "\x1b[32m✓\x1b[0m", pending: "○", warning: "\x1b[33m!\x1b[0m", failed: "\x1b[31m✗\x1b[0m", unknown: "?",
 }
 
-// step is a line of the progress, or a check.
+// step is a step of the progress, or a check.
 type step struct {
 	Result  result `json:"result"`
 	Title   string `json:"check"`
@@ -105,10 +105,10 @@ func condition(link *v1alpha1.PlexLink, kind string) metav1.Condition {
 
 func ready(link *v1alpha1.PlexLink) metav1.Condition { return condition(link, v1alpha1.ConditionReady) }
 
-// secretName is the Secret of a link, whether it exists yet or not.
+// secretName returns the name of the Secret of a link, whether it exists or not.
 func secretName(link *v1alpha1.PlexLink) string { return cmp.Or(link.Spec.Secret.Name, link.Name) }
 
-// secretKeys lists the keys of the Secret of a link as its spec has them: the Secret is not read.
+// secretKeys lists the keys of the Secret of a link according to its spec: the Secret is not read.
 func secretKeys(link *v1alpha1.PlexLink) string {
 	keys := maps.Keys(template.Default())
 	if t := link.Spec.Secret.Template; t != nil && len(t.Data) > 0 {
@@ -117,14 +117,14 @@ func secretKeys(link *v1alpha1.PlexLink) string {
 	return strings.Join(slices.Sorted(keys), ", ")
 }
 
-// accountTitle is the first step of a link that takes the account of another one.
+// accountTitle is the first step of a link that uses the account of another one.
 const accountTitle = "Account"
 
-// linkSteps tells how far a link has come.
+// linkSteps returns the progress of a link.
 func linkSteps(link *v1alpha1.PlexLink) []step {
 	steps := []step{{pending, "PIN", "not entered yet"}, {pending, "Server", "not found yet"}, {pending, "Secret", "not written yet"}}
 	ref := link.Spec.Account.LinkRef
-	if ref != nil { // No person enters a PIN, unless plex.tv wants one to.
+	if ref != nil { // The operator enters the PIN, unless plex.tv refuses.
 		steps[0] = step{pending, accountTitle, "not linked yet"}
 	}
 	told := false
@@ -156,7 +156,7 @@ func linkSteps(link *v1alpha1.PlexLink) []step {
 	return steps
 }
 
-// timeLeft rounds a time for a person.
+// timeLeft formats a duration for a person.
 func timeLeft(d time.Duration) string {
 	d = max(d, 0).Round(time.Second)
 	return fmt.Sprintf("%d:%02d", d/time.Minute, d%time.Minute/time.Second)

@@ -219,22 +219,27 @@ func (s story) tell(w *world, at call, mode string, want *result) result {
 	return r
 }
 
-// modesOf returns how a call is made to go wrong; if there is none, only the watches are disturbed. To die before a read is to
-// die after the write before it.
-func modesOf(c call) []string {
+// staleRestarts are the stories in which a manager with old lists did harm, so each change tries that.
+var staleRestarts = []string{"delete with Revoke", "import", "template", "type"}
+
+// modesOf returns how a call of a story is made to go wrong; if there is none, only the watches are disturbed. To die before a
+// read is to die after the write before it.
+func modesOf(story string, c call) []string {
 	switch {
 	case c.n == 0 && *exhaustive:
 		return slices.Collect(maps.Keys(views))
 	case c.n == 0:
 		return []string{"watches 0.7s late", "events dropped"}
-	case !*exhaustive && c.isWrite():
-		return []string{diesBefore, answerLost}
-	case !*exhaustive:
-		return nil
-	case c.isWrite():
+	case *exhaustive && c.isWrite():
 		return []string{diesBefore, diesAfter, diesOldLists, fails, answerLost}
-	default:
+	case *exhaustive:
 		return []string{fails, answerLost}
+	case c.isWrite() && slices.Contains(staleRestarts, story):
+		return []string{diesBefore, diesOldLists, answerLost}
+	case c.isWrite():
+		return []string{diesBefore, answerLost}
+	default:
+		return nil
 	}
 }
 
@@ -290,7 +295,7 @@ func TestEveryCallMayFail(t *testing.T) {
 				})
 			}
 			for _, c := range append(want.calls, call{name: "no call"}) {
-				for _, mode := range modesOf(c) {
+				for _, mode := range modesOf(name, c) {
 					again(c, mode)
 				}
 			}
