@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plexlink.dev/operator/api/v1alpha1"
@@ -143,11 +144,13 @@ func (h *history) deletes() {
 	}
 }
 
+// vanishes deletes the link without its finalizer. An earlier deletion may end it first.
 func (h *history) vanishes() {
 	h.collected()
-	if h.kometa() != nil {
+	if link := h.kometa(); link != nil {
 		h.keeps()
-		h.vanish("kometa")
+		h.must(admin.Delete(h.Context(), link))
+		h.must(admin.Patch(h.Context(), link, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -222,11 +223,19 @@ func (h *history) forgivesAbandonedTokens() {
 	}
 }
 
-// comparable returns the end without what may depend on the history.
+// editedKey is a key that a person has edited and that the operator has not put back.
+var editedKey = regexp.MustCompile(` ?"\w+=edited"`)
+
+// comparable returns the end without what may depend on the history. A key that is edited while the template drops it belongs to
+// the person, like any other addition, and stays.
 func (h *history) comparable() []string {
-	return slices.DeleteFunc(h.end(), func(line string) bool {
-		return h.kept && strings.HasPrefix(line, "Secret ") && strings.Contains(line, v1alpha1.UIDLabel+":of ]")
-	})
+	var lines []string
+	for _, line := range h.end() {
+		if !h.kept || !strings.HasPrefix(line, "Secret ") || !strings.Contains(line, v1alpha1.UIDLabel+":of ]") {
+			lines = append(lines, strings.Replace(editedKey.ReplaceAllString(line, ""), "data [ ", "data [", 1))
+		}
+	}
+	return lines
 }
 
 // freshEnds holds the ends of links that were created with a spec, by spec and address.
