@@ -94,8 +94,8 @@ var commands = map[string]func(*history){
 	"bob enters":        func(h *history) { h.enter(h.bob) },
 	"revoke":            func(h *history) { h.sim.RevokeTokens(h.alice) },
 	"move":              func(h *history) { h.moves(!h.moved) },
-	"server down":       func(h *history) { h.server.Stop() },
-	"server up":         func(h *history) { h.server.Start() },
+	"server down":       func(h *history) { h.down = true; h.moves(h.moved) },
+	"server up":         func(h *history) { h.down = false; h.moves(h.moved) },
 	"plex.tv down":      plexFails(plextest.Fault{Status: 503, Times: 2}),
 	"plex.tv slow":      plexFails(plextest.Fault{Delay: 300 * time.Millisecond, Times: 3}),
 	"plex.tv 429":       plexFails(plextest.Fault{Status: 429, Times: 1}),
@@ -122,10 +122,10 @@ func labeled(key, value string) *v1alpha1.SecretTemplate {
 	return &v1alpha1.SecretTemplate{Metadata: v1alpha1.SecretTemplateMetadata{Labels: labels}}
 }
 
-// oneManager stops all managers but the one that was started last.
+// oneManager kills all managers but the one that was started last.
 func (h *history) oneManager() {
 	for _, o := range h.operators[:len(h.operators)-1] {
-		o.stop()
+		o.kill()
 	}
 }
 

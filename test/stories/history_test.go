@@ -34,6 +34,8 @@ type history struct {
 	bob   *plextest.Account
 	spec  v1alpha1.PlexLinkSpec
 	moved bool
+	// down means that the server's machine refuses connections. It keeps its port here, or another world would take it.
+	down bool
 	// kept means that Secrets of a link that is gone may stay: it was deleted with the policy Retain, or without our step.
 	kept bool
 	// fuse is how many calls from now the operator dies; 0: it does not.
@@ -69,6 +71,10 @@ func (h *history) moves(moved bool) {
 	h.network.Update(func() {
 		delete(h.network.Listeners, former)
 		h.network.Listeners[address] = h.server.Addr
+		if h.down {
+			delete(h.network.Listeners, address)
+			h.network.Listeners[strings.Replace(address, "32400", "1", 1)] = h.server.Addr
+		}
 	})
 	h.server.SetConnections(plextest.LocalConnection("http://" + address))
 }
@@ -144,7 +150,8 @@ func (h *history) heal() {
 	h.collected()
 	h.fuse.Store(0)
 	h.sim.ClearFaults()
-	h.server.Start()
+	h.down = false
+	h.moves(h.moved)
 	h.removesForeign()
 	h.spec.Suspend = false
 	if s := h.spec.Server; s.Name != otherServer && s.Name != ourServer || len(s.Schemes) > 0 || s.CAProvider != nil {
