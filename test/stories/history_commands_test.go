@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"plexlink.dev/operator/api/v1alpha1"
@@ -150,7 +149,7 @@ func (h *history) vanishes() {
 	if link := h.kometa(); link != nil {
 		h.keeps()
 		h.must(admin.Delete(h.Context(), link))
-		h.must(admin.Patch(h.Context(), link, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+		h.must(admin.Patch(h.Context(), link, withoutFinalizers))
 	}
 }
 

@@ -27,6 +27,8 @@ func (w *world) patch(name, patch string) {
 	}
 }
 
+var withoutFinalizers = client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
+
 // vanish removes the finalizer of a PlexLink and deletes it at once: the operator has no time to put it back.
 func (w *world) vanish(name string) {
 	w.Helper()
@@ -34,8 +36,7 @@ func (w *world) vanish(name string) {
 	if err := admin.Delete(w.Context(), link); err != nil {
 		w.Fatal(err)
 	}
-	strip := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
-	if err := admin.Patch(w.Context(), link, strip); client.IgnoreNotFound(err) != nil {
+	if err := admin.Patch(w.Context(), link, withoutFinalizers); client.IgnoreNotFound(err) != nil {
 		w.Fatal(err)
 	}
 }
