@@ -121,12 +121,20 @@ test: control-plane bin/helm ## Run all tests, with the race detector, on a real
 	if ! command -v promtool >/dev/null; then \
 		echo 'NOTE: testing WITHOUT dashboard and alerts, they need Prometheus (Debian: apt install prometheus).'; \
 	fi; \
-	set -ex; \
-	go test $$race -parallel 6 -timeout 25m -skip '$(PROOFS)' ./...; \
-	go test -v -timeout 15m -run '$(PROOFS)' ./test/stories >bin/proofs.log || { cat bin/proofs.log; exit 1; }; \
-	$(SHOW_PROOFS); \
+	set -x; go test $$race -parallel 6 -timeout 25m -skip '$(PROOFS)' ./...
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-proofs test-install test-clients
+
+.PHONY: test-proofs test-exhaustive
+test-exhaustive: PROOF_FLAGS = -count 1 -exhaustive -rapid.checks 500
+test-proofs: control-plane ## Run the proofs of docs/testing.md.
+test-exhaustive: control-plane ## Run them with every call failing in every way, and 500 random histories.
+test-proofs test-exhaustive:
+	@go test -v -timeout 60m -run '$(PROOFS)' ./test/stories $(PROOF_FLAGS) >bin/proofs.log || { cat bin/proofs.log; exit 1; }
+	@$(SHOW_PROOFS)
+
+.PHONY: test-install
+test-install: control-plane bin/helm ## Test the chart and the manifests on a kube-apiserver.
 	cd test/install && go test -timeout 15m ./...
-	@$(MAKE) --no-print-directory test-clients
 
 NPM_CLIENTS = test/clients/npm/node_modules/.package-lock.json
 
@@ -144,15 +152,9 @@ test-clients: $(if $(shell command -v npm),$(NPM_CLIENTS)) ## Test plexsim with 
 	fi
 	cd test/clients && go test -timeout 10m -count 1 ./...
 
-.PHONY: test-exhaustive
-test-exhaustive: control-plane ## Make every call fail in every way, and play 500 random histories.
-	@go test -v -count 1 -timeout 60m -run '$(PROOFS)' ./test/stories -exhaustive -rapid.checks 500 >bin/proofs.log || \
-		{ cat bin/proofs.log; exit 1; }
-	@$(SHOW_PROOFS)
-
 .PHONY: test-mutants
-test-mutants: control-plane ## Seed mistakes in the operator, and check that the proofs notice each.
-	hack/mutants.sh
+test-mutants: control-plane ## Check that the proofs notice mistakes in the operator; ALONE=1: and that no other test does.
+	@PROOFS='$(PROOFS)' hack/mutants.sh
 
 .PHONY: node-programs
 node-programs: control-plane ## Put the other programs of a node (kubelet, containerd, runc, …) into bin/k8s.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -67,26 +68,17 @@ type strike struct {
 	namespace, plex string // to tell what a call is
 	at              call
 	mode            string
+	since           atomic.Pointer[string]       // the resource version at which counting started
+	hit             atomic.Pointer[http.Request] // that went wrong
 
 	mu     sync.Mutex
-	since  string // the resource version at which counting started
 	counts map[string]int
 	calls  []call
-	hit    *http.Request // that went wrong
 }
 
-// arm starts counting.
-func (s *strike) arm(resourceVersion string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.since = resourceVersion
-}
+func (s *strike) isArmed() bool { return s.since.Load() != nil }
 
-func (s *strike) isArmed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.since != ""
-}
+func (s *strike) isHit(req *http.Request) bool { return s.hit.Load() == req }
 
 // attach makes an operator's calls pass the strike.
 func (s *strike) attach(o *operator) {
@@ -108,30 +100,18 @@ func (s *strike) attach(o *operator) {
 // see counts a call and reports whether it is the one that goes wrong.
 func (s *strike) see(req *http.Request) bool {
 	name := s.nameOf(req)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.since == "" || name == "" {
+	if !s.isArmed() || name == "" {
 		return false
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.counts[name]++
 	c := call{name, s.counts[name]}
 	s.calls = append(s.calls, c)
 	if c == s.at {
-		s.hit = req
+		s.hit.Store(req)
 	}
 	return c == s.at
-}
-
-func (s *strike) isHit(req *http.Request) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.hit == req
-}
-
-func (s *strike) hasHit() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.hit != nil
 }
 
 // nameOf names a call; "" for a watch, an event or a list of an informer.
@@ -170,18 +150,19 @@ func (s story) tell(w *world, at call, mode string, want *result) result {
 		if view := views[mode]; view != nil {
 			view(w, k)(o)
 		}
-		if mode == diesOldLists && k.hasHit() {
-			oldLists(w, k.since)(o)
+		if mode == diesOldLists && k.hit.Load() != nil {
+			oldLists(w, *k.since.Load())(o)
 		}
 	})
 	if s.prepare != nil {
 		s.prepare(c)
 	}
 	shown := c.pinsShown()
-	k.arm(w.resourceVersion())
+	version := w.resourceVersion()
+	k.since.Store(&version)
 	s.act(c)
 	k.mu.Lock()
-	r := result{struck: k.hit != nil, calls: slices.Clone(k.calls)}
+	r := result{struck: k.hit.Load() != nil, calls: slices.Clone(k.calls)}
 	k.mu.Unlock()
 	var last []string
 	refreshAt := time.Now().Add(2 * time.Second)

@@ -45,7 +45,7 @@ func TestAllowedWithoutAuth(t *testing.T) {
 func TestDisksWakeOnce(t *testing.T) {
 	t.Parallel()
 	sim, alice, _ := start(t)
-	const spinUp = 50 * time.Millisecond
+	const spinUp = time.Second
 	m := sim.AddServer(plextest.Server{Name: "server", Owner: alice, SpinUp: spinUp})
 	d := device{token: sim.SignIn(alice, "one")}
 	took := func(path string) time.Duration {
