@@ -181,8 +181,8 @@ test-kill: control-plane ## Kill the manager 200 times over 50 links, and check 
 
 .PHONY: test-scale
 test-scale: control-plane ## Test 100 pending links that share the budget, and a restart with 1,000 linked ones.
-	go test -timeout 40m -count 1 -v -run TestPendingLinksShareTheBudget ./test/stories -load-links 100
-	go test -timeout 40m -count 1 -v -run TestRestartAsksPlex ./test/stories -scale-links 1000
+	go test -timeout 40m -count 1 -v -run 'TestTrueTime/share_the_budget' ./test/stories -load-links 100
+	go test -timeout 40m -count 1 -v -run 'TestTrueTime/restart' ./test/stories -scale-links 1000
 
 .PHONY: bench
 bench: control-plane ## Measure how long a link takes, and print the distribution.

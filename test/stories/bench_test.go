@@ -1,10 +1,13 @@
 package stories
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"plexlink.dev/operator/api/v1alpha1"
 )
@@ -45,20 +48,20 @@ func (w *world) timeLinks(n, seed int) []timedLink {
 		links[i].name = fmt.Sprintf("link-%d-%d", seed, i)
 		w.create(links[i].name)
 	}
-	w.eventuallyWithin(5*time.Minute, "the Secrets", func() error {
-		missing := 0
+	err := wait.PollUntilContextTimeout(w.Context(), 5*time.Millisecond, 5*time.Minute, true, func(context.Context) (bool, error) {
+		missing := false
 		for i := range links {
 			l := &links[i]
 			if l.written.IsZero() {
 				w.passStep(l, time.Duration((seed+i)*137%1000)*time.Millisecond) // People enter it at a random moment between two polls.
-				missing++
+				missing = true
 			}
 		}
-		if missing > 0 {
-			return fmt.Errorf("%d are missing", missing)
-		}
-		return nil
+		return !missing, nil
 	})
+	if err != nil {
+		w.Fatalf("not all Secrets were written: %v", err)
+	}
 	for _, l := range links {
 		w.reaches(l.name, v1alpha1.ReasonLinked)
 	}

@@ -19,10 +19,25 @@ import (
 
 var loadLinks = flag.Int("load-links", 20, "number of pending links that share the budget in the load test")
 
+// TestTrueTime tells the stories that measure true time, before those that keep the machine busy: an entered PIN lives ten
+// seconds, and the budget leaves no reserve.
+func TestTrueTime(t *testing.T) {
+	for name, story := range map[string]func(*testing.T){
+		"pending links share the budget in order":               pendingLinksShareTheBudgetInOrder,
+		"no pending link is lost while plex.tv limits requests": noPendingLinkIsLostWhilePlexLimitsRequests,
+		"a restart asks plex.tv for nothing that was not due":   restartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			story(t)
+		})
+	}
+}
+
 // loadSlack is the delay allowed for a busy machine.
 const loadSlack = time.Second
 
-func TestPendingLinksShareTheBudgetInOrder(t *testing.T) {
+func pendingLinksShareTheBudgetInOrder(t *testing.T) {
 	const qps, burst = 5, 10
 	w := newWorld(t)
 	w.startOperator(withQPS(qps, burst))
@@ -84,8 +99,7 @@ func TestPendingLinksShareTheBudgetInOrder(t *testing.T) {
 
 func round(d time.Duration) time.Duration { return d.Round(10 * time.Millisecond) }
 
-func TestNoPendingLinkIsLostWhilePlexLimitsRequests(t *testing.T) {
-	// Not parallel, like the story above: an entered PIN lives ten seconds of real time, and the budget leaves no reserve.
+func noPendingLinkIsLostWhilePlexLimitsRequests(t *testing.T) {
 	w := newWorld(t)
 	w.startOperator()
 	next := 0

