@@ -52,7 +52,7 @@ func newHistory(t testing.TB) *history {
 	h.trial = newTrial(w, func(o *operator) {
 		o.diesBefore = func(req *http.Request) bool {
 			isDiscovery := !strings.Contains(req.URL.Path, "/namespaces/") && !strings.HasPrefix(req.URL.Path, "/api/v2/")
-			return !isDiscovery && h.fuse.Load() > 0 && h.fuse.Add(-1) == 0
+			return !isDiscovery && o.elected() && h.fuse.Load() > 0 && h.fuse.Add(-1) == 0
 		}
 	})
 	h.names = append(h.names, attic.MachineIdentifier, "[attic]")

@@ -157,12 +157,29 @@ func (w *world) logger() logr.Logger {
 }
 
 // kill ends the operator like kill -9: nothing more is sent. The story does not wait for what it still attempts, such as
-// storing a token for five seconds, and goes on at once, as the next process would.
+// storing a token for five seconds, and goes on at once, as the next process would. One that is still starting has no effects
+// yet, and controller-runtime's manager would spin forever if it ended before its caches are filled, so it may start first.
 func (o *operator) kill() {
+	_ = waitFor(5*time.Second, func() error {
+		if o.running() && !o.elected() {
+			return errNotYet
+		}
+		return nil
+	})
 	if o.dead.CompareAndSwap(false, true) {
 		close(o.died)
 	}
 	go o.stop()
+}
+
+// elected reports whether the operator has started to work.
+func (o *operator) elected() bool {
+	select {
+	case <-o.manager.Elected():
+		return true
+	default:
+		return false
+	}
 }
 
 // running reports whether the operator has been neither stopped nor killed.

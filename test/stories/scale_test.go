@@ -44,12 +44,10 @@ func restartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond(t *testing.T)
 	second := w.startOperator()
 	// It is elected when it starts to work. Its caches are filled by then, while it waits to be elected.
 	w.eventually("leadership", func() error {
-		select {
-		case <-second.manager.Elected():
-			return nil
-		default:
+		if !second.elected() {
 			return errNotYet
 		}
+		return nil
 	})
 	leads := time.Now()
 	remove(up)
