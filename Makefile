@@ -125,11 +125,12 @@ test: control-plane bin/helm ## Run all tests, with the race detector, on a real
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-proofs test-install test-clients
 
 .PHONY: test-proofs test-exhaustive
-test-exhaustive: PROOF_FLAGS = -count 1 -exhaustive -rapid.checks 500
+test-proofs: PROOF_FLAGS = -timeout 15m
+test-exhaustive: PROOF_FLAGS = -timeout 60m -count 1 -exhaustive -rapid.checks 500
 test-proofs: control-plane ## Run the proofs of docs/testing.md.
 test-exhaustive: control-plane ## Run them with every call failing in every way, and 500 random histories.
 test-proofs test-exhaustive:
-	@go test -v -timeout 60m -run '$(PROOFS)' ./test/stories $(PROOF_FLAGS) >bin/proofs.log || { cat bin/proofs.log; exit 1; }
+	@go test -v -run '$(PROOFS)' ./test/stories $(PROOF_FLAGS) >bin/proofs.log || { cat bin/proofs.log; exit 1; }
 	@$(SHOW_PROOFS)
 
 .PHONY: test-install

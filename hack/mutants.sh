@@ -41,7 +41,7 @@ seed() { # INDEX…
 notices() { # PACKAGE ARGUMENT…
 	local package=$1 folder=$1
 	shift
-	go test -overlay "$temp/overlay.json" -c -o "$temp/mutant.test" "./$package"
+	go test -overlay "$temp/overlay.json" -c -o "$temp/mutant.test" "./$package" || exit 1 # set -e is off in conditions.
 	[[ $* != *-test.fuzz=* ]] || folder=$temp # It would leave the input in the package.
 	if (cd "$folder" && "$temp/mutant.test" -test.timeout 20m "$@" >"$temp/log" 2>&1); then
 		return 1

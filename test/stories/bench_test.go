@@ -13,7 +13,7 @@ import (
 )
 
 // BenchmarkLink measures the waits a person sees: from apply to the PIN, and from entering it to a readable Secret.
-// `make bench` runs it for 20 links one after another, and for 25 applied at once, of which ten have a PIN open at a time.
+// `make bench` runs it for 60 links one after another, and for 25 applied at once, of which ten have a PIN open at a time.
 func BenchmarkLink(b *testing.B) {
 	for _, pending := range []int{1, 25} {
 		b.Run(fmt.Sprintf("%d pending", pending), func(b *testing.B) {
