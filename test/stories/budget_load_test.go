@@ -25,6 +25,7 @@ func TestTrueTime(t *testing.T) {
 	for name, story := range map[string]func(*testing.T){
 		"pending links share the budget in order":               pendingLinksShareTheBudgetInOrder,
 		"no pending link is lost while plex.tv limits requests": noPendingLinkIsLostWhilePlexLimitsRequests,
+		"a PIN is in kubectl get within a second of apply":      pinIsInKubectlGetWithinASecondOfApply,
 		"a restart asks plex.tv for nothing that was not due":   restartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond,
 	} {
 		t.Run(name, func(t *testing.T) {

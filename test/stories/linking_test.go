@@ -68,8 +68,7 @@ func checkSecretOpensServer(t testing.TB, secret *corev1.Secret) {
 	}
 }
 
-func TestPINIsInKubectlGetWithinASecondOfApply(t *testing.T) {
-	t.Parallel()
+func pinIsInKubectlGetWithinASecondOfApply(t *testing.T) {
 	w := newWorld(t)
 	w.startOperator()
 	w.linked("first") // Waits until the operator is up.
