@@ -239,7 +239,25 @@ func run(ctx context.Context, s settings) error {
 	}
 	ctrl.Log.Info("Starting", "version", version, "plexURL", s.plexURL, "namespaces", s.namespaces,
 		"clusterDomain", reconciler.ClusterDomain, "podNetworks", reconciler.PodNetworks)
-	return mgr.Start(ctx)
+	return start(ctx, mgr)
+}
+
+// start runs the manager until the context ends. If that is before the caches are filled, mgr.Start never returns, and nothing has
+// begun that would have to end well.
+func start(ctx context.Context, mgr ctrl.Manager) error {
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	soon, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if !mgr.GetCache().WaitForCacheSync(soon) {
+		return nil
+	}
+	return <-ended
 }
 
 // managerOptions turns the flags into the options of the manager.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
@@ -37,16 +38,7 @@ func managerUnder(w *world, starter []string, flags ...string) func() *process {
 	if err != nil {
 		w.Fatal(err)
 	}
-	dir := w.TempDir()
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	config := clientcmdapi.NewConfig()
-	config.Clusters["test"] = &clientcmdapi.Cluster{Server: operatorConfig.Host, CertificateAuthorityData: operatorConfig.CAData}
-	config.AuthInfos["operator"] = &clientcmdapi.AuthInfo{Token: operatorConfig.BearerToken}
-	config.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "operator"}
-	config.CurrentContext = "test"
-	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
-		w.Fatal(err)
-	}
+	kubeconfig := writeKubeconfig(w, operatorConfig)
 	flags = append([]string{
 		"--watch-namespaces=" + w.namespace, "--plex-url=" + w.sim.URL,
 		"--deny-server-cidrs=169.254.0.0/16", "--zap-log-level=10",
@@ -58,13 +50,28 @@ func managerUnder(w *world, starter []string, flags ...string) func() *process {
 		p := &process{TB: w, cmd: exec.Command(command[0], command[1:]...), log: w.logs, working: make(chan struct{})}
 		p.cmd.Stdout, p.cmd.Stderr = p, p
 		// The environment of the tests must not affect the manager.
-		p.cmd.Env = []string{"HOME=" + dir, "KUBECONFIG=" + kubeconfig}
+		p.cmd.Env = []string{"HOME=" + filepath.Dir(kubeconfig), "KUBECONFIG=" + kubeconfig}
 		if err := p.cmd.Start(); err != nil {
 			w.Fatal(err)
 		}
 		w.Cleanup(func() { _ = p.cmd.Process.Kill() })
 		return p
 	}
+}
+
+// writeKubeconfig writes a config into a new directory and returns the name of the file.
+func writeKubeconfig(w *world, from *rest.Config) string {
+	w.Helper()
+	config := clientcmdapi.NewConfig()
+	config.Clusters["test"] = &clientcmdapi.Cluster{Server: from.Host, CertificateAuthorityData: from.CAData}
+	config.AuthInfos["operator"] = &clientcmdapi.AuthInfo{Token: from.BearerToken}
+	config.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "operator"}
+	config.CurrentContext = "test"
+	file := filepath.Join(w.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, file); err != nil {
+		w.Fatal(err)
+	}
+	return file
 }
 
 // process is a running manager.

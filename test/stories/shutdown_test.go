@@ -6,9 +6,12 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"plexlink.dev/operator/api/v1alpha1"
@@ -103,5 +106,39 @@ func TestReceivedTokenIsStoredDuringShutdown(t *testing.T) {
 				t.Errorf("got %d PINs, want one", n)
 			}
 		})
+	}
+}
+
+// It kept a core busy until it was killed, because controller-runtime waits for caches that are no longer filled.
+func TestManagerThatCannotFillItsCachesEndsWhenItIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "without-permissions", Namespace: w.namespace}}
+	if err := admin.Create(w.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	config, err := configOf(w.Context(), account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := managerUnder(w, []string{"env", "KUBECONFIG=" + writeKubeconfig(w, config)})()
+	w.eventually("a list that is refused", func() error {
+		if !strings.Contains(w.logs.String(), "cannot list resource") {
+			return errNotYet
+		}
+		return nil
+	})
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.cmd.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("the manager ended with %v, want no error", err)
+		}
+	case <-time.After(15 * time.Second):
+		t.Error("the manager goes on 15s after SIGTERM, want it to end")
 	}
 }

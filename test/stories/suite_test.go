@@ -140,6 +140,11 @@ func serviceAccountConfig(roleFile string) (*rest.Config, error) {
 			return nil, err
 		}
 	}
+	return configOf(ctx, account)
+}
+
+// configOf returns a config with a token for a ServiceAccount.
+func configOf(ctx context.Context, account *corev1.ServiceAccount) (*rest.Config, error) {
 	clients, err := kubernetes.NewForConfig(adminConfig)
 	if err != nil {
 		return nil, err
