@@ -68,9 +68,18 @@ mutant alone 'a new process trusts its first list' internal/controller/plexlink_
 mutant alone 'the content hash leaves out annotations' internal/controller/secret.go \
 	's/secret.Labels, secret.Annotations, secret.Data, secret.OwnerReferences/secret.Labels, secret.Data, secret.OwnerReferences/' \
 	TestEveryFieldGoesFromEachValueToEachOther $stories
-mutant told 'a finalizer that is removed is not put back' internal/controller/finalizer.go \
-	's/if r.releasedAfterStart\(s\) \{/if s.link.Status.ObservedGeneration > 0 || r.releasedAfterStart(s) {/' \
-	TestEndDoesNotDependOnTheHistory $stories -rapid.shrinktime=1s
+mutant alone 'a token does not end the count of PINs that nobody entered' internal/controller/state.go \
+	's/s.Unentered, s.Stranger, s.WaitingSince = 0, "", time.Time\{\}/s.Stranger, s.WaitingSince = "", time.Time{}/' \
+	TestEndDoesNotDependOnTheHistory $stories -rapid.checks=60 -rapid.shrinktime=1s
+mutant alone 'the address in use leaves the state before the new one is in it' internal/controller/server.go \
+	's/^\ts.state = s.state.serverProven\(.*/\tif s.state.Server.URL != "" \&\& s.state.Server.URL != found.URL {\
+		s.state.Server = server{}\
+		if err := r.save(ctx, s); err != nil {\
+			return err\
+		}\
+	}\
+&/' \
+	$every $stories -story=move -call=none
 mutant alone 'a status that was not written is not written again' internal/controller/plexlink_controller.go \
 	'/"Could not write the status/,/\}/ s/s.requeue\(retryInterval\)//' \
 	TestAPIServerFaultMatrix $stories
