@@ -107,7 +107,7 @@ control-plane: ## Put kube-apiserver, etcd, kubectl and kube-controller-manager 
 PROOFS = ^(TestFaultMatrix|TestAPIServerFaultMatrix|TestEveryCallMayFail|TestEndDoesNotDependOnTheHistory|TestEveryFieldGoesFromEachValueToEachOther)$$
 SHOW_PROOFS = grep -E '^ +[a-z_]+_test.go:[0-9]+: (every call may fail|API server faults|history|fields): |^(--- |FAIL|ok|panic)|^ +--- FAIL' bin/proofs.log
 
-# Stories mostly wait: six at a time keep two cores busy.
+# Stories mostly wait: twelve at a time keep two cores busy.
 .PHONY: test
 test: control-plane bin/helm ## Run all tests, with the race detector, on a real kube-apiserver and etcd.
 	@race=-race; \
@@ -121,7 +121,7 @@ test: control-plane bin/helm ## Run all tests, with the race detector, on a real
 	if ! command -v promtool >/dev/null; then \
 		echo 'NOTE: testing WITHOUT dashboard and alerts, they need Prometheus (Debian: apt install prometheus).'; \
 	fi; \
-	set -x; go test $$race -parallel 6 -timeout 25m -skip '$(PROOFS)' ./...
+	set -x; go test $$race -parallel 12 -timeout 25m -skip '$(PROOFS)' ./...
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-proofs test-install test-clients
 
 .PHONY: test-proofs test-exhaustive

@@ -134,7 +134,7 @@ func (r *Reconciler) leaderUnlinked(s *scope, link *v1alpha1.PlexLink) *obstacle
 		message = fmt.Sprintf("Waiting for PlexLink %s to be linked", name.Name)
 	case d.provenAt().Before(since):
 		if r.memory.doubt(name, since) {
-			r.wake(paceLink(name))
+			r.Wake(name)
 		}
 		s.requeue(leaderInterval)
 		message = fmt.Sprintf("Waiting for PlexLink %s, whose token is being checked", name.Name)

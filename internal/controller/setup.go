@@ -38,7 +38,7 @@ const uidIndex = "link-uid"
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.turns, r.ended = make(chan event.GenericEvent, 1024), make(chan struct{})
 	r.metrics, r.memory, r.slow, r.started = newMetrics(), newMemory(), newSlots(r.Workers), r.Clock.Now()
-	r.pace = pace.New(pace.Options{QPS: r.QPS, Burst: r.Burst, Turn: r.wake})
+	r.pace = pace.New(pace.Options{QPS: r.QPS, Burst: r.Burst, Turn: func(l pace.Link) { r.Wake(types.NamespacedName(l)) }})
 	r.discovery = discovery.New(discovery.Options{Reader: r.APIReader, Namespaces: r.Namespaces, Clock: r.Clock})
 	r.servers = servercheck.New(servercheck.Options{
 		Interval: r.ServerCheckInterval, Reach: r.reach, Changed: r.serverChanged, Clock: r.Clock,
@@ -72,10 +72,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// wake reconciles a link whose turn for a PIN has come, or whose server stopped or resumed answering.
-func (r *Reconciler) wake(l pace.Link) {
+// Wake reconciles a link whose turn for a PIN has come, whose leader has a token, or whose server stopped or resumed answering.
+// Tests that move the clock call it in place of the timers, which take real time.
+func (r *Reconciler) Wake(link types.NamespacedName) {
 	select {
-	case r.turns <- event.GenericEvent{Object: &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Namespace: l.Namespace, Name: l.Name}}}:
+	case r.turns <- event.GenericEvent{Object: &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Namespace: link.Namespace, Name: link.Name}}}:
 	case <-r.ended: // The channel is no longer read.
 	}
 }

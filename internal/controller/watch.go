@@ -44,6 +44,6 @@ func (r *Reconciler) reach(ctx context.Context, t servercheck.Target, roots *x50
 func (r *Reconciler) serverChanged(links []types.NamespacedName, t servercheck.Target, up bool) {
 	ctrl.Log.Info("A server in use stopped or resumed answering", "url", t.URL, "answers", up, "plexlinks", len(links))
 	for _, name := range links {
-		r.wake(paceLink(name))
+		r.Wake(name)
 	}
 }

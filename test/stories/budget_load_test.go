@@ -25,7 +25,10 @@ func TestTrueTime(t *testing.T) {
 	for name, story := range map[string]func(*testing.T){
 		"pending links share the budget in order":               pendingLinksShareTheBudgetInOrder,
 		"no pending link is lost while plex.tv limits requests": noPendingLinkIsLostWhilePlexLimitsRequests,
-		"a PIN is in kubectl get within a second of apply":      pinIsInKubectlGetWithinASecondOfApply,
+		"links are linked while plex.tv allows two requests":    linksAreLinkedWhilePlexAllowsTwoRequestsASecond,
+		"a failed poll is repeated sooner than an answered one": failedPollIsRepeatedSoonerThanAnAnsweredOne,
+		"refreshes that hang delay no poll":                     refreshesThatHangDelayNoPoll,
+		"the PIN of a relink is polled before refreshes":        pinOfARelinkIsPolledBeforeRefreshes,
 		"a restart asks plex.tv for nothing that was not due":   restartAsksPlexForNothingThatWasNotDueAndRepairsWithinASecond,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -175,8 +178,7 @@ func numberOf(name string) int {
 	return n
 }
 
-func TestFailedPollIsRepeatedSoonerThanAnAnsweredOne(t *testing.T) {
-	t.Parallel()
+func failedPollIsRepeatedSoonerThanAnAnsweredOne(t *testing.T) {
 	w := newWorld(t)
 	w.startOperator(withQPS(0.5, 10)) // one open PIN, polled every 4 s
 	w.create("kometa")

@@ -17,8 +17,7 @@ import (
 var limitedLinks = flag.Int("limited-links", 4, "number of PlexLinks linked while plex.tv allows 2 requests a second; "+
 	"with 10 or more, the share of refused requests is checked")
 
-func TestLinksAreLinkedWhilePlexAllowsTwoRequestsASecond(t *testing.T) {
-	t.Parallel()
+func linksAreLinkedWhilePlexAllowsTwoRequestsASecond(t *testing.T) {
 	for name, c := range map[string]struct {
 		retryAfter  bool
 		mostRefused float64

@@ -65,6 +65,25 @@ func (r *recording[T]) of(name string) (types []watch.EventType, objects []T) {
 	return types, objects
 }
 
+// latest returns copies of the objects that exist, by name, as the watch has seen them. It costs the API server nothing.
+func (r *recording[T]) latest() map[string]T {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	objects := map[string]T{}
+	for _, event := range r.events {
+		switch object, ok := event.Object.(T); {
+		case ok && event.Type == watch.Deleted:
+			delete(objects, object.GetName())
+		case ok:
+			objects[object.GetName()] = object
+		}
+	}
+	for name, object := range objects {
+		objects[name] = object.DeepCopyObject().(T)
+	}
+	return objects
+}
+
 // checkStaysReady checks that a link that was Ready has been so in every version that was recorded.
 func checkStaysReady(w *world, r *recording[*v1alpha1.PlexLink], name string) {
 	w.Helper()

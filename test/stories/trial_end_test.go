@@ -27,13 +27,13 @@ func (c *trial) end() []string {
 	symbols := c.symbols()
 	var lines []string
 	uids := map[string]string{}
-	for name, link := range c.world.links() {
+	for name, link := range c.links.latest() {
 		uids[string(link.UID)] = name
 		lines = append(lines, fmt.Sprintf("PlexLink %s: finalizers %v, deleted %t, status %s", name, link.Finalizers,
 			link.DeletionTimestamp != nil, symbols.Replace(c.statusText(link))))
 	}
-	for _, secret := range c.world.secrets() {
-		lines = append(lines, symbols.Replace(secretText(&secret, uids)))
+	for _, secret := range c.secrets.latest() {
+		lines = append(lines, symbols.Replace(secretText(secret, uids)))
 	}
 	valid := make([]string, 0, 1)
 	for _, token := range c.sim.ValidTokens() {

@@ -113,17 +113,19 @@ func (w *world) advance(d time.Duration) {
 	w.poke()
 }
 
-// poke makes the operator reconcile every link, as its timers would in real time.
+// poke makes the operators reconcile every link, as their timers would in real time.
 func (w *world) poke() {
 	w.Helper()
-	var links v1alpha1.PlexLinkList
-	if err := admin.List(w.Context(), &links, client.InNamespace(w.namespace)); err != nil {
-		w.Fatal(err)
-	}
-	for _, link := range links.Items {
-		patch := fmt.Sprintf(`{"metadata":{"annotations":{"test.example.com/poke":"%d"}}}`, time.Now().UnixNano())
-		if err := admin.Patch(w.Context(), &link, client.RawPatch(types.MergePatchType, []byte(patch))); client.IgnoreNotFound(err) != nil {
-			w.Fatal(err)
+	w.wake(w.links())
+}
+
+// wake makes the operators reconcile links. Those that have not begun yet will look at all anyway.
+func (w *world) wake(links map[string]*v1alpha1.PlexLink) {
+	for _, o := range w.operators {
+		for name := range links {
+			if o.running() && o.elected() {
+				o.reconciler.Wake(types.NamespacedName{Namespace: w.namespace, Name: name})
+			}
 		}
 	}
 }
