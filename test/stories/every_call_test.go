@@ -18,7 +18,7 @@ var (
 	exhaustive   = flag.Bool("exhaustive", false, "let every call fail in every way, not only writes in two")
 	onlyStory    = flag.String("story", "", "the only story that TestEveryCallMayFail tells")
 	onlyCall     = flag.String("call", "", "text in the names of the only runs of a story, beside its reference")
-	trialsAtOnce = flag.Int("trials", 16, "how many trials run at a time: they mostly wait")
+	trialsAtOnce = flag.Int("trials", 24, "how many trials run at a time: they mostly wait")
 )
 
 // How a call goes wrong.
