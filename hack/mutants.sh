@@ -125,7 +125,7 @@ mapfile -t proofs < <(printf '%s\n' "${tests[@]}" TestFaultMatrix | sort -u)
 skip="^($(IFS='|' && echo "${proofs[*]}"))\$"
 seed $(without '')
 for package in internal/controller internal/plex test/stories; do
-	others "$package without the proofs" "$package" -test.skip "$skip" -test.parallel 6
+	others "$package without the proofs" "$package" -test.skip "$skip" -test.parallel 12
 done
 for proof in "${proofs[@]}"; do
 	[ "$proof" != FuzzCandidates ] || continue

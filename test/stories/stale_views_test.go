@@ -78,6 +78,7 @@ func eventsDropped(w *world, isOn func() bool) func(*operator) {
 		}
 		resp.Body = &droppingBody{
 			ReadCloser: resp.Body, mayDrop: mayDrop, dropped: dropped, listed: !streamsList(resp.Request),
+			ended: resp.Request.Context().Done(),
 		}
 	})
 	return func(o *operator) {
@@ -106,7 +107,8 @@ type droppingBody struct {
 	io.ReadCloser
 	mayDrop func() bool
 	dropped func()
-	listed  bool // the list at the beginning is over
+	listed  bool            // the list at the beginning is over
+	ended   <-chan struct{} // closed with the watch
 	tail    string
 }
 
@@ -121,7 +123,10 @@ func (b *droppingBody) Read(p []byte) (int, error) {
 	if n == 0 || !b.mayDrop() {
 		return n, err
 	}
-	time.Sleep(dropTime) // What arrives in this time is dropped, too.
+	select {
+	case <-time.After(dropTime): // What arrives in this time is dropped, too.
+	case <-b.ended:
+	}
 	b.dropped()
 	return 0, io.EOF
 }
