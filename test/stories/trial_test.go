@@ -188,7 +188,7 @@ func (c *trial) gone(name string) func() error {
 	}
 }
 
-// quiet holds when the operator has reconciled every link again and written nothing.
+// quiet holds when the operator has reconciled every link again, written nothing, and forgotten the links that are gone.
 func (c *trial) quiet() error {
 	o := c.operator()
 	before := len(o.written())
@@ -202,6 +202,12 @@ func (c *trial) quiet() error {
 	})
 	if o.dead.Load() || len(o.written()) != before {
 		return errors.New("the operator still writes")
+	}
+	if !o.running() {
+		return nil
+	}
+	if n, err := o.gauge("plexlink_remembered_links"); err != nil || int(n) != len(c.links.latest()) {
+		return fmt.Errorf("the operator remembers %v links, %v, want those that exist", n, err)
 	}
 	return nil
 }
