@@ -150,7 +150,7 @@ func TestEveryFaultAtEveryEndpoint(t *testing.T) {
 				t.Fatal(err)
 			}
 			if tc.short {
-				h.client.timeout = 100 * time.Millisecond
+				h.client.timeout = time.Second // A busy machine takes a while to send the request, which uses up the fault.
 			}
 			for call, c := range calls {
 				tc.fault.Endpoint = c.endpoint
@@ -168,7 +168,6 @@ func TestEveryFaultAtEveryEndpoint(t *testing.T) {
 				}
 				h.showsNoSecret(t, err)
 			}
-			h.sim.ClearFaults() // A busy machine may not have sent a request within the short time-out.
 			// The fault has no lasting effect.
 			h.client.timeout = 10 * time.Second
 			for _, call := range []string{"pins.create", "pins.check", "user", "resources", "ping", "signout"} {
