@@ -68,7 +68,7 @@ mutant alone 'a new process trusts its first list' internal/controller/plexlink_
 mutant alone 'the content hash leaves out annotations' internal/controller/secret.go \
 	's/secret.Labels, secret.Annotations, secret.Data, secret.OwnerReferences/secret.Labels, secret.Data, secret.OwnerReferences/' \
 	TestEveryFieldGoesFromEachValueToEachOther $stories
-mutant told 'a token does not end the count of PINs that nobody entered' internal/controller/state.go \
+mutant told 'the count of expired PINs is not reset when one is entered' internal/controller/state.go \
 	's/s.Unentered, s.Stranger, s.WaitingSince = 0, "", time.Time\{\}/s.Stranger, s.WaitingSince = "", time.Time{}/' \
 	TestEndDoesNotDependOnTheHistory $stories -rapid.checks=60 -rapid.shrinktime=1s
 mutant alone 'the address in use leaves the state before the new one is in it' internal/controller/server.go \

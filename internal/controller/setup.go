@@ -72,8 +72,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// Wake reconciles a link whose turn for a PIN has come, whose leader has a token, or whose server stopped or resumed answering.
-// Tests that move the clock call it in place of the timers, which take real time.
+// Wake reconciles a link whose turn for a PIN has come, whose token a follower doubts, or whose server stopped or resumed
+// answering. Tests that move the clock call it in place of the timers, which take real time.
 func (r *Reconciler) Wake(link types.NamespacedName) {
 	select {
 	case r.turns <- event.GenericEvent{Object: &v1alpha1.PlexLink{ObjectMeta: metav1.ObjectMeta{Namespace: link.Namespace, Name: link.Name}}}:
