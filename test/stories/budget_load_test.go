@@ -112,6 +112,7 @@ func noPendingLinkIsLostWhilePlexLimitsRequests(t *testing.T) {
 			return
 		}
 		next += 15
+		w.sim.ClearFaults() // Refusals in a row would halve the rate so often that no budget polls ten PINs in ten seconds.
 		endpoints := []plextest.Endpoint{plextest.CreatePIN, plextest.CheckPIN, plextest.User, plextest.Resources}
 		fault := plextest.Fault{Endpoint: endpoints[rand.IntN(len(endpoints))], Status: http.StatusTooManyRequests}
 		if rand.IntN(2) == 0 {

@@ -210,15 +210,18 @@ var everyStory = map[string]story{
 		c.until("its end", c.gone("kometa"))
 	}},
 	"the Plex server that moves": {linkedKometa(), func(c *trial) {
-		c.network.Update(func() { c.network.Listeners = map[string]string{} })
+		c.network.Update(func() { c.network.Listeners = map[string]string{"192.168.1.100:1": c.server.Addr} }) // It refuses connections.
 		c.until("the loss", func() error {
-			if c.clock.advance(time.Second); c.sim.Count(plextest.Resources) < 2 { // A minute passes until each check.
+			if c.clock.advance(2 * time.Second); c.sim.Count(plextest.Resources) < 2 { // A minute passes until each check.
 				return errors.New("it is not looked for")
 			}
 			return nil
 		})
 		c.serverAt("192.168.1.200:32400")
-		c.until("the new address", c.hasURL("kometa", newURL))
+		c.until("the new address", func() error {
+			c.clock.advance(2 * time.Second)
+			return c.hasURL("kometa", newURL)()
+		})
 		c.until("ready", c.ready("kometa"))
 	}},
 	"the Service that appears": {func(c *trial) {

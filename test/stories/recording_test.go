@@ -12,10 +12,11 @@ import (
 	"plexlink.dev/operator/api/v1alpha1"
 )
 
-// recording holds every event of a watch, in order.
+// recording holds every event of a watch, in order, and the objects that exist, by name.
 type recording[T client.Object] struct {
-	mu     sync.Mutex
-	events []watch.Event
+	mu      sync.Mutex
+	events  []watch.Event
+	objects map[string]T
 }
 
 // recordSecrets records what happens to the Secrets of the world from now on.
@@ -32,25 +33,31 @@ func (w *world) recordLinks() *recording[*v1alpha1.PlexLink] {
 
 func record[T client.Object](w *world, list client.ObjectList) *recording[T] {
 	w.Helper()
-	watching, err := client.NewWithWatch(adminConfig, client.Options{Scheme: testScheme})
-	if err != nil {
-		w.Fatal(err)
-	}
 	// Not the test's context, which is canceled before the checks of the end.
-	events, err := watching.Watch(context.Background(), list, client.InNamespace(w.namespace))
+	events, err := admin.Watch(context.Background(), list, client.InNamespace(w.namespace))
 	if err != nil {
 		w.Fatal(err)
 	}
 	w.Cleanup(events.Stop)
-	r := &recording[T]{}
+	r := &recording[T]{objects: map[string]T{}}
 	go func() {
 		for event := range events.ResultChan() {
-			r.mu.Lock()
-			r.events = append(r.events, event)
-			r.mu.Unlock()
+			r.see(event)
 		}
 	}()
 	return r
+}
+
+func (r *recording[T]) see(event watch.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, event)
+	switch object, ok := event.Object.(T); {
+	case ok && event.Type == watch.Deleted:
+		delete(r.objects, object.GetName())
+	case ok:
+		r.objects[object.GetName()] = object
+	}
 }
 
 // of returns the events of the object with the name, with the object as it was then.
@@ -70,15 +77,7 @@ func (r *recording[T]) latest() map[string]T {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	objects := map[string]T{}
-	for _, event := range r.events {
-		switch object, ok := event.Object.(T); {
-		case ok && event.Type == watch.Deleted:
-			delete(objects, object.GetName())
-		case ok:
-			objects[object.GetName()] = object
-		}
-	}
-	for name, object := range objects {
+	for name, object := range r.objects {
 		objects[name] = object.DeepCopyObject().(T)
 	}
 	return objects

@@ -121,11 +121,7 @@ func (w *world) linkAtOnce(n int, change ...func(*v1alpha1.PlexLink)) {
 // watchLinks watches the world's PlexLinks from now on.
 func watchLinks(w *world) watch.Interface {
 	w.Helper()
-	c, err := client.NewWithWatch(adminConfig, client.Options{Scheme: testScheme})
-	if err != nil {
-		w.Fatal(err)
-	}
-	watcher, err := c.Watch(w.Context(), &v1alpha1.PlexLinkList{}, client.InNamespace(w.namespace))
+	watcher, err := admin.Watch(w.Context(), &v1alpha1.PlexLinkList{}, client.InNamespace(w.namespace))
 	if err != nil {
 		w.Fatal(err)
 	}

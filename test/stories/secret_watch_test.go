@@ -29,12 +29,9 @@ type secretWatch struct {
 
 func watchSecrets(w *world) *secretWatch {
 	w.Helper()
-	c, err := client.NewWithWatch(adminConfig, client.Options{Scheme: testScheme})
-	if err != nil {
-		w.Fatal(err)
-	}
 	s := &secretWatch{pins: map[string]bool{}, tokens: map[string]bool{}, owners: map[string]types.UID{}, links: map[string]types.UID{}}
-	if s.Interface, err = c.Watch(context.Background(), &corev1.SecretList{}, client.InNamespace(w.namespace)); err != nil {
+	var err error
+	if s.Interface, err = admin.Watch(context.Background(), &corev1.SecretList{}, client.InNamespace(w.namespace)); err != nil {
 		w.Fatal(err)
 	}
 	s.done.Go(func() {

@@ -31,7 +31,7 @@ import (
 
 // All stories share the API server; each has its own namespace, simulator and operator.
 var (
-	admin          client.Client
+	admin          client.WithWatch
 	adminConfig    *rest.Config
 	operatorConfig *rest.Config // has exactly the permissions in config/rbac/role.yaml
 	kubeconfigFile string
@@ -84,7 +84,7 @@ func runSuite(m *testing.M) (int, error) {
 	}
 	config.QPS = -1
 	adminConfig = config
-	if admin, err = client.New(config, client.Options{Scheme: testScheme}); err != nil {
+	if admin, err = client.NewWithWatch(config, client.Options{Scheme: testScheme}); err != nil {
 		return 0, err
 	}
 	if operatorConfig, err = serviceAccountConfig(filepath.Join(root, "config", "rbac", "role.yaml")); err != nil {
