@@ -126,7 +126,7 @@ test: control-plane bin/helm ## Run all tests, with the race detector, on a real
 
 .PHONY: test-proofs test-exhaustive
 test-proofs: PROOF_FLAGS = -timeout 15m
-test-exhaustive: PROOF_FLAGS = -timeout 60m -count 1 -exhaustive -rapid.checks 500
+test-exhaustive: PROOF_FLAGS = -timeout 60m -count 1 -exhaustive -rapid.checks 500 -rapid.v
 test-proofs: control-plane ## Run the proofs of docs/testing.md.
 test-exhaustive: control-plane ## Run them with every call failing in every way, and 500 random histories.
 test-proofs test-exhaustive:
