@@ -26,7 +26,12 @@ import (
 	"plexlink.dev/operator/internal/plex/plextest"
 )
 
-const ourServer, otherServer = "My Plex Server", "Attic"
+const (
+	ourServer, otherServer = "My Plex Server", "Attic"
+	// agreementTime is how long two managers that work at the same time, as no lease would let them, need to agree on the PIN of
+	// a new link: each takes the device Secret of the other for a planted one. A person takes longer to enter it.
+	agreementTime = 1500 * time.Millisecond
+)
 
 // history is what happens to one link, and the spec that its owner wants.
 type history struct {
@@ -117,7 +122,14 @@ func (h *history) enter(account *plextest.Account) {
 	if link == nil || link.DeletionTimestamp != nil || link.Status.PIN == nil || h.entered[pinOf(link)] || !h.operator().running() || link.Spec.Suspend {
 		return
 	}
-	h.entered[pinOf(link)] = true
+	shown := pinOf(link)
+	if len(slices.DeleteFunc(slices.Clone(h.operators), func(o *operator) bool { return !o.running() })) > 1 {
+		time.Sleep(agreementTime)
+		if link = h.kometa(); link == nil || link.Status.PIN == nil || pinOf(link) != shown {
+			return
+		}
+	}
+	h.entered[shown] = true
 	_ = h.sim.Link(link.Status.PIN.Code, account) // It may have expired.
 }
 
