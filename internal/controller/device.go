@@ -112,8 +112,10 @@ func (e *entry) overtaken(secret *corev1.Secret, stored state) bool {
 	if versionOf(secret) == e.device {
 		return false
 	}
-	linked := stored.Token != "" && e.state.Token == ""
-	asks := stored.pinOpen() && stored.PINID != e.state.PINID && e.state.hasTokensOf(stored)
+	mine := e.state
+	linked := stored.Token != "" && mine.Token == ""
+	asks := stored.pinOpen() && stored.PINID != mine.PINID &&
+		mine.Token == stored.Token && mine.PendingToken == stored.PendingToken && mine.StrayToken == stored.StrayToken
 	return linked || asks
 }
 

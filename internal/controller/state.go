@@ -116,11 +116,6 @@ func (s state) authorized() bool { return s.Token != "" && !s.Revoked }
 // hasToken reports whether the state has any token of an account.
 func (s state) hasToken() bool { return s.Token != "" || s.PendingToken != "" || s.StrayToken != "" }
 
-// hasTokensOf reports whether both states have the same tokens of accounts.
-func (s state) hasTokensOf(other state) bool {
-	return s.Token == other.Token && s.PendingToken == other.PendingToken && s.StrayToken == other.StrayToken
-}
-
 // pinOpen reports whether a PIN is open.
 func (s state) pinOpen() bool { return s.PINID != "" }
 

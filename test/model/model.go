@@ -231,7 +231,7 @@ func (w *world) poll(s State, q manager, become func(State, manager), save func(
 	}
 }
 
-// load finds the newest state: what is unsaved, else what is stored.
+// load finds the newest state: what is unsaved, unless another manager has stored a PIN since, else what is stored.
 func (w *world) load(s State, q manager, become func(State, manager)) {
 	reads := []device{s.stored}
 	if w.mutant == StaleRead {
