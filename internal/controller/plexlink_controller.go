@@ -289,15 +289,15 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
 	}
 	// A newer link of this name, which may exist by now, must not show the PIN of this one. The API server ignores a UID in a
 	// merge patch of the status.
-	patch, err := json.Marshal([]map[string]any{
+	operations, err := json.Marshal([]map[string]any{
 		{"op": "test", "path": "/metadata/uid", "value": s.link.UID},
 		{"op": "add", "path": "/status", "value": status},
 	})
 	if err != nil {
 		return err
 	}
-	after := s.link.DeepCopy()
-	if err := r.Client.Status().Patch(ctx, after, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
+	after, patch := s.link.DeepCopy(), client.RawPatch(types.JSONPatchType, operations)
+	if err := r.Client.Status().Patch(ctx, after, patch, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("write status: %w", err))
 	}
 	s.memory.newest = after.ResourceVersion
