@@ -7,7 +7,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -55,12 +54,29 @@ func leaderName(link *v1alpha1.PlexLink) types.NamespacedName {
 	return types.NamespacedName{}
 }
 
-// leaderAccount returns the uuid of the account of a follower's leader, or "" if there is no leader or it is unknown.
-func (r *Reconciler) leaderAccount(link *v1alpha1.PlexLink) string {
-	if d, known := r.memory.storedState(leaderName(link)); known && d.authorized() {
-		return d.Account.UUID
+// lending is what the state of a link means to its followers.
+type lending struct {
+	authorized bool
+	account    string // The uuid; "": not known.
+}
+
+// lends returns what the state means to followers of the link.
+func (s state) lends() lending {
+	if !s.authorized() {
+		return lending{}
 	}
-	return ""
+	return lending{true, s.Account.UUID}
+}
+
+// wakeFollowers reconciles the followers of a link if this reconciliation has changed what it lends. They go by its stored
+// state, so a change of its status is no sign for them: after a restart there is none.
+func (r *Reconciler) wakeFollowers(ctx context.Context, s *scope) {
+	if r.memory.lends(s.name) == s.lent {
+		return
+	}
+	for _, follower := range r.followersOf(ctx, s.link) {
+		r.Wake(follower.NamespacedName)
+	}
 }
 
 // findLeader finds the leader whose token enters the PIN that the link needs. Until that leader has a working token, the
@@ -218,20 +234,10 @@ func (r *Reconciler) followersOf(ctx context.Context, link client.Object) []reco
 	return requests
 }
 
-// lendingChanged selects the updates of a link that may unblock its followers.
-func lendingChanged() predicate.Funcs {
+// leaderChanged selects the updates of a link that its followers go by.
+func leaderChanged() predicate.Funcs {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		before, now := e.ObjectOld.(*v1alpha1.PlexLink), e.ObjectNew.(*v1alpha1.PlexLink)
-		authorized := func(link *v1alpha1.PlexLink) bool {
-			return meta.IsStatusConditionTrue(link.Status.Conditions, v1alpha1.ConditionAuthorized)
-		}
-		account := func(link *v1alpha1.PlexLink) v1alpha1.AccountStatus {
-			if link.Status.Account == nil {
-				return v1alpha1.AccountStatus{}
-			}
-			return *link.Status.Account
-		}
-		return before.Generation != now.Generation || (before.DeletionTimestamp == nil) != (now.DeletionTimestamp == nil) ||
-			authorized(before) != authorized(now) || account(before) != account(now)
+		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+			(e.ObjectOld.GetDeletionTimestamp() == nil) != (e.ObjectNew.GetDeletionTimestamp() == nil)
 	}}
 }

@@ -45,6 +45,9 @@ type entry struct {
 	// device is the device Secret that state was last read from or written to; zero: none.
 	device secretVersion
 
+	// lends is what the state means to followers as it was last stored.
+	lends lending
+
 	// newest is the resource version of the PlexLink that this process first read or last wrote, to detect that the cache is
 	// behind it.
 	newest string
@@ -133,7 +136,7 @@ func (m *memory) keep(e *entry, s state) {
 func (m *memory) stored(e *entry, s state, device secretVersion) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e.state, e.known, e.unsaved, e.device = s, true, false, device
+	e.state, e.known, e.unsaved, e.device, e.lends = s, true, false, device, s.lends()
 }
 
 // ended records that the tokens of a link are signed out.
@@ -152,6 +155,17 @@ func (m *memory) storedState(name types.NamespacedName) (state, bool) {
 		return state{}, false
 	}
 	return e.state, true
+}
+
+// lends returns what the link of a name lends to its followers. While a newer state is being stored, the former one counts:
+// a follower that found nothing would not look again.
+func (m *memory) lends(name types.NamespacedName) lending {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.links[name]; e != nil {
+		return e.lends
+	}
+	return lending{}
 }
 
 // doubt requests proof newer than since that the token of a link works, and reports whether that was not requested yet.

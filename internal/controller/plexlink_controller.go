@@ -127,6 +127,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return r.result(ctx, s), nil
 	}
 	r.runSteps(ctx, s)
+	r.wakeFollowers(ctx, s)
 	if err := r.writeStatus(ctx, s); err != nil {
 		log.FromContext(ctx).Info("Could not write the status; retrying", "error", err.Error())
 		s.requeue(retryInterval)
@@ -140,7 +141,7 @@ func (r *Reconciler) newScope(link *v1alpha1.PlexLink) *scope {
 	e.identity, e.policy = identityOf(link, r.Version), link.Spec.DeletionPolicy
 	return &scope{
 		link: link, name: client.ObjectKeyFromObject(link), now: r.Clock.Now(), memory: e, state: e.state, stored: e.state, device: e.device,
-		leaderAccount: r.leaderAccount(link),
+		lent: e.lends, leaderAccount: r.memory.lends(leaderName(link)).account,
 	}
 }
 

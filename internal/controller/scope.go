@@ -31,6 +31,8 @@ type scope struct {
 	// loaded means that state is that of the link. Set by loadState.
 	loaded bool
 
+	// lent is what the link lent to its followers before this reconciliation.
+	lent lending
 	// leaderAccount is the uuid of the account that a link with spec.account.linkRef has to belong to; "": not known.
 	leaderAccount string
 	// leader enters the PIN of such a link. Set by findLeader if the link needs a PIN.

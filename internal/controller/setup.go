@@ -62,7 +62,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(&v1alpha1.PlexLink{}, builder.WithPredicates(predicate.Or(
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, finalizerLost()))).
 		Watches(&v1alpha1.PlexLink{}, r.releases()).
-		Watches(&v1alpha1.PlexLink{}, handler.EnqueueRequestsFromMapFunc(r.followersOf), builder.WithPredicates(lendingChanged())).
+		Watches(&v1alpha1.PlexLink{}, handler.EnqueueRequestsFromMapFunc(r.followersOf), builder.WithPredicates(leaderChanged())).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(linkOfSecret)).
 		WatchesRawSource(source.Channel(r.turns, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{

@@ -1,12 +1,15 @@
 package stories
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"plexlink.dev/operator/api/v1alpha1"
 	"plexlink.dev/operator/internal/plex/plextest"
@@ -165,6 +168,89 @@ func TestFollowersMoveWithTheAccountOfTheirLeader(t *testing.T) {
 		return nil
 	})
 	w.areLinked("kometa", "tautulli")
+}
+
+func TestFollowersMoveThoughTheStateOfTheirLeaderWasNotKnownWhenTheyLooked(t *testing.T) {
+	t.Parallel()
+	for name, restarts := range map[string]bool{"a newer one was being stored": false, "it was being read after a restart": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			bob := w.sim.AddAccount("bob")
+			w.server.Update(func(s *plextest.Server) { s.SharedWith = []*plextest.Account{bob} })
+			isOfBob := func(name string) error {
+				if account := w.link(name).Status.Account; account == nil || account.Username != "bob" {
+					return fmt.Errorf("got %+v", account)
+				}
+				return nil
+			}
+			ofFollower := func(r *http.Request) bool { return strings.HasPrefix(r.Header.Get("X-Plex-Device-Name"), "tautulli") }
+			ofState := func(r *http.Request, method string) bool {
+				return r.Method == method && strings.HasSuffix(r.URL.Path, "/secrets/kometa-plexlink-device")
+			}
+			var moving, storing, looked atomic.Bool
+			first := w.startOperator(func(o *operator) {
+				if restarts {
+					o.diesBefore = func(r *http.Request) bool {
+						return moving.Load() && ofFollower(r) && waitFor(time.Minute, func() error { return isOfBob("kometa") }) == nil
+					}
+					return
+				}
+				o.fail = holds(func(r *http.Request) bool { // So that the follower looks again only when that state is being stored.
+					if !moving.Load() || looked.Load() {
+						return false
+					}
+					if ofState(r, http.MethodPatch) && isOfBob("kometa") == nil {
+						storing.Store(true)
+						return true
+					}
+					return ofFollower(r) && !storing.Load()
+				})
+			})
+			w.linked("kometa", allowsLinkRefs)
+			w.create("tautulli", refersTo("kometa"))
+			w.areLinked("kometa", "tautulli")
+			w.request("kometa", v1alpha1.LinkRequestedAtAnnotation)
+			w.showsPIN("kometa")
+			moving.Store(true)
+			if restarts {
+				w.enterPINAs("kometa", bob)
+				<-first.died
+				first.kill()
+				w.startOperator(func(o *operator) {
+					o.fail = holds(func(r *http.Request) bool { return ofState(r, http.MethodGet) && !looked.Load() })
+				})
+			} else {
+				w.annotate("tautulli", v1alpha1.RefreshRequestedAtAnnotation, "first")
+				w.enterPINAs("kometa", bob)
+				w.handlesRefresh("tautulli", "first")
+			}
+			w.annotate("tautulli", v1alpha1.RefreshRequestedAtAnnotation, "second")
+			w.eventually("the follower to look", func() error {
+				status := w.link("tautulli").Status
+				ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+				if status.LastHandledRefreshRequest != "second" && ready.Reason != v1alpha1.ReasonAwaitingAccount {
+					return errors.New(ready.Message)
+				}
+				return nil
+			})
+			looked.Store(true)
+			w.eventually("bob's account", func() error { return isOfBob("tautulli") })
+			w.areLinked("kometa", "tautulli")
+		})
+	}
+}
+
+// holds returns a hook of an operator that holds a request while a condition is true.
+func holds(condition func(*http.Request) bool) func(*http.Request) error {
+	return func(r *http.Request) error {
+		return waitFor(time.Minute, func() error {
+			if condition(r) {
+				return errNotYet
+			}
+			return nil
+		})
+	}
 }
 
 // linkFollower links kometa and has tautulli follow it. The operator is killed before the request with the given number,
