@@ -95,7 +95,7 @@ func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Se
 	case owner == adoptable && s.link.Spec.Suspend:
 	case owner == adoptable:
 		return r.adoptDevice(ctx, s, secret, stored)
-	case e.unsaved && !e.linkedElsewhere(secret, stored):
+	case e.unsaved && !e.overtaken(secret, stored):
 		s.device, s.stored = versionOf(secret), stored
 	default: // While there is something to store, reading alone is no success.
 		r.pace.Succeeded(s.pace(), pace.StoreState)
@@ -105,10 +105,18 @@ func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Se
 	return nil
 }
 
-// linkedElsewhere reports whether another manager stored a token in the device Secret, while this one was cut off from the
-// API server. A state without a token never replaces it.
-func (e *entry) linkedElsewhere(secret *corev1.Secret, stored state) bool {
-	return stored.Token != "" && e.state.Token == "" && versionOf(secret) != e.device
+// overtaken reports whether another manager stored a token or a PIN in the device Secret, while this one was cut off from the
+// API server or worked at the same time. Neither is replaced by a state without a token of its own: a person may be entering
+// that PIN, and the one of this state was never shown.
+func (e *entry) overtaken(secret *corev1.Secret, stored state) bool {
+	if versionOf(secret) == e.device {
+		return false
+	}
+	mine := e.state
+	linked := stored.Token != "" && mine.Token == ""
+	asks := stored.pinOpen() && stored.PINID != mine.PINID &&
+		mine.Token == stored.Token && mine.PendingToken == stored.PendingToken && mine.StrayToken == stored.StrayToken
+	return linked || asks
 }
 
 // adoptDevice takes over the device Secret of an earlier link of this name. The remembered state of this link has
@@ -229,7 +237,7 @@ func (r *Reconciler) saveUnread(ctx context.Context, link metav1.ObjectMeta, e *
 	case apierrors.IsNotFound(err):
 		_, err = r.writeDevice(ctx, link, e.state, state{}, secretVersion{})
 	case err == nil && ownershipOf(&secret, owner) == ours:
-		if stored, _ := decodeState(secret.Data); !e.linkedElsewhere(&secret, stored) {
+		if stored, _ := decodeState(secret.Data); !e.overtaken(&secret, stored) {
 			_, err = r.writeDevice(ctx, link, e.state, stored, versionOf(&secret))
 		}
 	}

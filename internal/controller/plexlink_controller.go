@@ -9,6 +9,7 @@ package controller
 import (
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -287,9 +288,17 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
 	if equality.Semantic.DeepEqual(status, s.link.Status) {
 		return nil
 	}
-	after := s.link.DeepCopy()
-	after.Status = status
-	if err := r.Client.Status().Patch(ctx, after, client.MergeFrom(s.link), client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
+	// A newer link of this name, which may exist by now, must not show the PIN of this one. The API server ignores a UID in a
+	// merge patch of the status.
+	operations, err := json.Marshal([]map[string]any{
+		{"op": "test", "path": "/metadata/uid", "value": s.link.UID},
+		{"op": "add", "path": "/status", "value": status},
+	})
+	if err != nil {
+		return err
+	}
+	after, patch := s.link.DeepCopy(), client.RawPatch(types.JSONPatchType, operations)
+	if err := r.Client.Status().Patch(ctx, after, patch, client.FieldOwner(v1alpha1.ManagedBy)); err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("write status: %w", err))
 	}
 	s.memory.newest = after.ResourceVersion

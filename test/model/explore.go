@@ -82,7 +82,7 @@ func Explore(limits Limits, mutant Mutant) Result {
 		}
 	}
 	for s := range depth {
-		if s.broken == "" && !can[s] && s.minted < limits.PINs {
+		if s.broken == "" && !can[s] && s.minted+limits.Late < limits.PINs { // A late write may take the place of a PIN.
 			r.Stuck++
 		}
 	}

@@ -37,7 +37,7 @@ const (
 	expired
 )
 
-const maxPINs = 3
+const maxPINs = 4
 
 // device is the state in the device Secret. PINs and tokens are numbered by the PIN they came from; 0: none.
 type device struct {
@@ -173,7 +173,7 @@ func (w *world) act(s State, i int) (out []State) {
 	case load:
 		w.load(s, q, become)
 	case store:
-		failed := manager{memory: q.memory, unsaved: true}
+		failed := manager{memory: q.memory, version: q.version, unsaved: true}
 		fail(s, failed)
 		if q.version != s.version && w.mutant != NoLock {
 			become(s, failed)
@@ -231,7 +231,7 @@ func (w *world) poll(s State, q manager, become func(State, manager), save func(
 	}
 }
 
-// load finds the newest state: what is unsaved, else what is stored.
+// load finds the newest state: what is unsaved, unless another manager has stored a PIN since, else what is stored.
 func (w *world) load(s State, q manager, become func(State, manager)) {
 	reads := []device{s.stored}
 	if w.mutant == StaleRead {
@@ -239,8 +239,9 @@ func (w *world) load(s State, q manager, become func(State, manager)) {
 	}
 	for _, read := range reads {
 		r := q
-		if !r.unsaved {
-			r.memory = read
+		overtaken := s.version != q.version && read.pin != 0 && read.pin != q.memory.pin && read.token == q.memory.token
+		if overtaken || !r.unsaved {
+			r.memory, r.unsaved = read, false
 		}
 		r.version = s.version
 		switch {

@@ -1,6 +1,7 @@
 package stories
 
 import (
+	"net/http"
 	"net/url"
 	"testing"
 	"time"
@@ -47,4 +48,37 @@ func TestTokenOfASecondManagerSurvivesTheReturnOfTheFirst(t *testing.T) {
 	if link := w.link("kometa"); w.accountToken("kometa") != token || link.Status.PIN != nil {
 		t.Errorf("got %q, want the token that the second manager stored", message(link))
 	}
+}
+
+// Two managers work at the same time, as when a lease changes hands late. Each mints a PIN, and the one that is stored and
+// shown first stays: a person may be entering it.
+func TestPINThatOneManagerShowsIsNotReplacedByThatOfAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	minted, shown := make(chan struct{}), make(chan struct{})
+	slow := w.startOperator(func(o *operator) {
+		o.fail = func(req *http.Request) error {
+			if isWriteOf(req, "kometa-plexlink-device") && w.sim.Count(plextest.CreatePIN) == 1 {
+				close(minted)
+				<-shown
+			}
+			return nil
+		}
+	})
+	w.create("kometa")
+	<-minted
+	w.startOperator()
+	code := w.awaitsPIN("kometa").Status.PIN.Code
+	read := slow.count(http.MethodGet, "kometa-plexlink-device")
+	close(shown)
+	w.eventually("another look at the device Secret", func() error {
+		if slow.count(http.MethodGet, "kometa-plexlink-device") == read {
+			return errNotYet
+		}
+		return nil
+	})
+	if err := w.sim.Link(code, w.alice); err != nil {
+		t.Fatal(err)
+	}
+	w.reaches("kometa", v1alpha1.ReasonLinked)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -228,6 +229,40 @@ func TestReleasedLinkIsNotSignedOut(t *testing.T) {
 	for _, request := range o.written() {
 		if strings.HasPrefix(request, "DELETE ") {
 			t.Errorf("got %s, want no Secret deleted", request)
+		}
+	}
+}
+
+// The link is replaced by a new one of its name while plex.tv mints its PIN. The new one never shows that PIN, which is
+// forgotten with the old one.
+func TestNewLinkDoesNotShowThePINOfAVanishedOneOfItsName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	links := w.recordLinks()
+	w.startOperator()
+	w.sim.Fault(plextest.Fault{Endpoint: plextest.CreatePIN, Delay: time.Second})
+	old := w.create("kometa")
+	w.eventually("the request for a PIN", func() error {
+		if w.sim.Count(plextest.CreatePIN) == 0 {
+			return errNotYet
+		}
+		return nil
+	})
+	if err := errors.Join(admin.Delete(t.Context(), old), admin.Patch(t.Context(), old, withoutFinalizers)); err != nil {
+		t.Fatal(err)
+	}
+	w.create("kometa")
+	w.eventually("a second PIN", func() error {
+		if len(w.sim.PINs()) < 2 {
+			return errNotYet
+		}
+		return nil
+	})
+	w.awaitsPIN("kometa")
+	_, versions := links.of("kometa")
+	for _, link := range versions {
+		if pin := link.Status.PIN; link.UID != old.UID && pin != nil && pin.Code == w.sim.PINs()[0].Code {
+			t.Errorf("got the PIN of the vanished link in version %s of the new one, want its own", link.ResourceVersion)
 		}
 	}
 }
