@@ -8,8 +8,10 @@ import (
 )
 
 const (
-	// minRate is the lowest rate: enough to poll one PIN within the ten seconds that an entered one lives.
-	minRate = 0.5
+	// minRate is the lowest rate, and leastPolled the longest time between two polls of each open PIN that a rate must allow: an
+	// entered one lives ten seconds.
+	minRate     = 0.5
+	leastPolled = 8 * time.Second
 	// restoreTime is the time from zero to the full rate. Plex publishes no limits, so each climb ends in a few 429s; minutes
 	// between two climbs keep these rare.
 	restoreTime = 5 * time.Minute
@@ -158,9 +160,10 @@ func (p *Pace) pause(d time.Duration, now time.Time) {
 	}
 }
 
-// reduce halves the rate and empties the bucket, which was filled at the wrong rate.
+// reduce halves the rate, but for what open PINs need, and empties the bucket, which was filled at the wrong rate.
 func (p *Pace) reduce(now time.Time) {
-	half := max(float64(p.limiter.Limit())/2, min(minRate, p.options.QPS))
+	least := max(minRate, float64(p.count[open])/leastPolled.Seconds())
+	half := max(float64(p.limiter.Limit())/2, min(least, p.options.QPS))
 	p.limiter = rate.NewLimiter(rate.Limit(half), 1)
 	p.limiter.AllowN(now, 1)
 	p.reduced = now

@@ -230,19 +230,24 @@ func TestThrottlingHalvesTheRate(t *testing.T) {
 		qps      float64
 		refusals []refusal
 		want     float64
+		open     int
 	}{
-		"none":                          {5, nil, 5},
-		"one":                           {5, []refusal{{0, 100}}, 2.5},
-		"many that were sent together":  {5, []refusal{{0, 100}, {0, 110}, {50, 120}, {100, 2000}}, 2.5},
-		"one that was sent since":       {5, []refusal{{0, 100}, {101, 2000}}, 1.25},
-		"never below one in 2 s":        {5, []refusal{{0, 1}, {2, 3}, {4, 5}, {6, 7}, {8, 9}, {10, 11}}, 0.5},
-		"never below what is set":       {0.2, []refusal{{0, 1}, {2, 3}}, 0.2},
-		"below what is set, if in 2 s":  {0.8, []refusal{{0, 1}}, 0.5},
-		"more than the lowest, not yet": {5, []refusal{{0, 1}, {2, 3}, {4, 5}}, 0.625},
+		"none":                           {5, nil, 5, 0},
+		"one":                            {5, []refusal{{0, 100}}, 2.5, 0},
+		"many that were sent together":   {5, []refusal{{0, 100}, {0, 110}, {50, 120}, {100, 2000}}, 2.5, 0},
+		"one that was sent since":        {5, []refusal{{0, 100}, {101, 2000}}, 1.25, 0},
+		"never below one in 2 s":         {5, []refusal{{0, 1}, {2, 3}, {4, 5}, {6, 7}, {8, 9}, {10, 11}}, 0.5, 0},
+		"never below what is set":        {0.2, []refusal{{0, 1}, {2, 3}}, 0.2, 0},
+		"below what is set, if in 2 s":   {0.8, []refusal{{0, 1}}, 0.5, 0},
+		"more than the lowest, not yet":  {5, []refusal{{0, 1}, {2, 3}, {4, 5}}, 0.625, 0},
+		"never below what ten PINs need": {5, []refusal{{0, 1}, {2, 3}, {4, 5}, {6, 7}}, 1.25, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := New(Options{QPS: c.qps, Burst: 10})
+			for i := range c.open {
+				p.ResumePIN(link(i))
+			}
 			at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
 			for _, r := range c.refusals {
 				p.Answered(Answer{Throttled: true, Asked: at(r.asked)}, at(r.answered))

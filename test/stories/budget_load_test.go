@@ -111,7 +111,7 @@ func noPendingLinkIsLostWhilePlexLimitsRequests(t *testing.T) {
 		if len(w.sim.Requests()) < next {
 			return
 		}
-		next += 60 // Three refusals in a short time halve the rate so often that ten open PINs are not polled within ten seconds.
+		next += 15
 		w.sim.ClearFaults()
 		endpoints := []plextest.Endpoint{plextest.CreatePIN, plextest.CheckPIN, plextest.User, plextest.Resources}
 		fault := plextest.Fault{Endpoint: endpoints[rand.IntN(len(endpoints))], Status: http.StatusTooManyRequests}
