@@ -77,7 +77,7 @@ func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Se
 	e := s.memory
 	stored, err := decodeState(secret.Data)
 	owner := ownershipOf(secret, s.link)
-	if owner == ours && e.unclaimed && !e.known {
+	if owner == ours && e.unclaimed && !e.known && !shows(s.link, stored) {
 		owner = adoptable
 	}
 	switch {
@@ -103,6 +103,11 @@ func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Se
 		s.state, s.stored, s.device = stored, stored, versionOf(secret)
 	}
 	return nil
+}
+
+// shows reports whether the status shows the PIN of a state: that is ours, or of somebody who could show a PIN of theirs anyway.
+func shows(link *v1alpha1.PlexLink, stored state) bool {
+	return stored.pinOpen() && link.Status.PIN != nil && link.Status.PIN.Code == stored.PIN.Code
 }
 
 // overtaken reports whether another manager stored a token or a PIN in the device Secret, while this one was cut off from the

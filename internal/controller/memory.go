@@ -34,7 +34,7 @@ type entry struct {
 	released bool
 
 	// unclaimed means that the link had no finalizer when this process first read it, so it was never served: a device Secret
-	// that this process did not write was planted, or is a backup.
+	// that this process did not write was planted, or is a backup, unless the status shows its PIN.
 	unclaimed bool
 
 	// state is the newest state; known is false until it was read or created.

@@ -242,3 +242,21 @@ func TestPlantedTokenOfAnotherAccountIsNotUsed(t *testing.T) {
 	}
 	checkSecretOpensServer(t, w.secret("kometa"))
 }
+
+// A replacement of the PlexLink that leaves out the finalizer makes it look like a new one. What tells it from that is the PIN
+// in its status.
+func TestPINThatIsShownStaysThoughTheFinalizerWasRemovedWhileTheOperatorWasDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first := w.startOperator()
+	w.create("kometa")
+	w.showsPIN("kometa")
+	first.stop()
+	w.change("kometa", func(l *v1alpha1.PlexLink) { l.Finalizers = nil })
+	w.startOperator()
+	w.enterPIN("kometa")
+	w.areLinked("kometa")
+	if pins := w.sim.PINs(); len(pins) != 1 {
+		t.Errorf("got %d PINs, want the one that was shown", len(pins))
+	}
+}
