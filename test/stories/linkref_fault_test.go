@@ -188,7 +188,7 @@ func TestFollowersMoveThoughTheStateOfTheirLeaderWasNotKnownWhenTheyLooked(t *te
 			ofState := func(r *http.Request, method string) bool {
 				return r.Method == method && strings.HasSuffix(r.URL.Path, "/secrets/kometa-plexlink-device")
 			}
-			var moving, storing, looked atomic.Bool
+			var moving, refreshing, storing, looked atomic.Bool
 			first := w.startOperator(func(o *operator) {
 				if restarts {
 					o.diesBefore = func(r *http.Request) bool {
@@ -204,6 +204,7 @@ func TestFollowersMoveThoughTheStateOfTheirLeaderWasNotKnownWhenTheyLooked(t *te
 						storing.Store(true)
 						return true
 					}
+					refreshing.Store(refreshing.Load() || ofFollower(r))
 					return ofFollower(r) && !storing.Load()
 				})
 			})
@@ -222,6 +223,12 @@ func TestFollowersMoveThoughTheStateOfTheirLeaderWasNotKnownWhenTheyLooked(t *te
 				})
 			} else {
 				w.annotate("tautulli", v1alpha1.RefreshRequestedAtAnnotation, "first")
+				w.eventually("the refresh to begin", func() error {
+					if !refreshing.Load() {
+						return errNotYet
+					}
+					return nil
+				})
 				w.enterPINAs("kometa", bob)
 				w.handlesRefresh("tautulli", "first")
 			}
