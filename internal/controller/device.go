@@ -105,7 +105,8 @@ func (r *Reconciler) takeDevice(ctx context.Context, s *scope, secret *corev1.Se
 	return nil
 }
 
-// shows reports whether the status shows the PIN of a state: that is ours, or of somebody who could show a PIN of theirs anyway.
+// shows reports whether the status of a link shows the PIN of a state. Such a state was not planted: whoever may write the
+// status can show any PIN there without one.
 func shows(link *v1alpha1.PlexLink, stored state) bool {
 	return stored.pinOpen() && link.Status.PIN != nil && link.Status.PIN.Code == stored.PIN.Code
 }

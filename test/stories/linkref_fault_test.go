@@ -141,6 +141,14 @@ func TestFollowerWhoseLeaderWasRevokedUnnoticedGivesItsPINBack(t *testing.T) {
 	}
 }
 
+// isOf returns an error unless the status of a link shows the account.
+func (w *world) isOf(name string, want *plextest.Account) error {
+	if got := w.link(name).Status.Account; got == nil || got.Username != want.Username {
+		return fmt.Errorf("got %+v", got)
+	}
+	return nil
+}
+
 func TestFollowersMoveWithTheAccountOfTheirLeader(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -161,12 +169,7 @@ func TestFollowersMoveWithTheAccountOfTheirLeader(t *testing.T) {
 	w.areLinked("kometa", "tautulli")
 	w.request("kometa", v1alpha1.LinkRequestedAtAnnotation)
 	w.enterPINAs("kometa", bob)
-	w.eventually("bob's account", func() error {
-		if account := w.link("tautulli").Status.Account; account == nil || account.Username != "bob" {
-			return fmt.Errorf("got %+v", account)
-		}
-		return nil
-	})
+	w.eventually("bob's account", func() error { return w.isOf("tautulli", bob) })
 	w.areLinked("kometa", "tautulli")
 }
 
@@ -178,12 +181,6 @@ func TestFollowersMoveThoughTheStateOfTheirLeaderWasNotKnownWhenTheyLooked(t *te
 			w := newWorld(t)
 			bob := w.sim.AddAccount("bob")
 			w.server.Update(func(s *plextest.Server) { s.SharedWith = []*plextest.Account{bob} })
-			isOfBob := func(name string) error {
-				if account := w.link(name).Status.Account; account == nil || account.Username != "bob" {
-					return fmt.Errorf("got %+v", account)
-				}
-				return nil
-			}
 			ofFollower := func(r *http.Request) bool { return strings.HasPrefix(r.Header.Get("X-Plex-Device-Name"), "tautulli") }
 			ofState := func(r *http.Request, method string) bool {
 				return r.Method == method && strings.HasSuffix(r.URL.Path, "/secrets/kometa-plexlink-device")
@@ -192,7 +189,7 @@ func TestFollowersMoveThoughTheStateOfTheirLeaderWasNotKnownWhenTheyLooked(t *te
 			first := w.startOperator(func(o *operator) {
 				if restarts {
 					o.diesBefore = func(r *http.Request) bool {
-						return moving.Load() && ofFollower(r) && waitFor(time.Minute, func() error { return isOfBob("kometa") }) == nil
+						return moving.Load() && ofFollower(r) && waitFor(time.Minute, func() error { return w.isOf("kometa", bob) }) == nil
 					}
 					return
 				}
@@ -200,7 +197,7 @@ func TestFollowersMoveThoughTheStateOfTheirLeaderWasNotKnownWhenTheyLooked(t *te
 					if !moving.Load() || looked.Load() {
 						return false
 					}
-					if ofState(r, http.MethodPatch) && isOfBob("kometa") == nil {
+					if ofState(r, http.MethodPatch) && w.isOf("kometa", bob) == nil {
 						storing.Store(true)
 						return true
 					}
@@ -242,7 +239,7 @@ func TestFollowersMoveThoughTheStateOfTheirLeaderWasNotKnownWhenTheyLooked(t *te
 				return nil
 			})
 			looked.Store(true)
-			w.eventually("bob's account", func() error { return isOfBob("tautulli") })
+			w.eventually("bob's account", func() error { return w.isOf("tautulli", bob) })
 			w.areLinked("kometa", "tautulli")
 		})
 	}
